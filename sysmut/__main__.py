@@ -1,0 +1,5 @@
+"""`python3 -m sysmut`."""
+
+from sysmut.cli import main
+
+main()

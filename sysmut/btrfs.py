@@ -1,0 +1,159 @@
+"""What sysmut asks of btrfs. The sole importer of btrfsutil.
+
+Paths are those of a mounted filesystem. Failures are OSError with the path in them.
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+
+from sysmut import syscalls
+from sysmut.errors import BadConfiguration
+
+try:
+    import btrfsutil
+except ImportError as _error:
+    raise BadConfiguration(
+        f"the Python package btrfsutil is missing, or does not match this system's library ({_error})",
+        hint="install the distribution's own: python3-btrfsutil on Debian, py3-btrfs-progs on Alpine, "
+        "btrfs-progs on Arch; a virtual environment needs --system-site-packages to see it",
+    ) from None
+
+FS_TREE = 5
+"""The subvolume id of the top level."""
+
+_IOC_FS_INFO = 0x8400941F
+_FSID_OFFSET = 16
+
+
+def filesystem_id(fd: int, path: str) -> str:
+    """The UUID of the filesystem that `fd` is on, as fstab writes it."""
+    buffer = bytearray(1024)
+    try:
+        fcntl.ioctl(fd, _IOC_FS_INFO, buffer)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    return str(uuid.UUID(bytes=bytes(buffer[_FSID_OFFSET : _FSID_OFFSET + 16])))
+
+
+def is_btrfs(path: str) -> bool:
+    """Whether `path` is on btrfs."""
+    try:
+        btrfsutil.subvolume_id(path)
+    except OSError:
+        return False
+    return True
+
+
+def is_subvolume(path: str) -> bool:
+    """Whether `path` itself is the root of a subvolume; a symlink to one is not."""
+    try:
+        return syscalls.is_subvolume_root(os.lstat(path)) and bool(btrfsutil.is_subvolume(path))
+    except FileNotFoundError:
+        return False
+
+
+def subvolume_id(path: "str | int") -> int:
+    """The id of the subvolume that `path` is in."""
+    return int(btrfsutil.subvolume_id(path))
+
+
+def subvolume_path(fd: int, number: int) -> str:
+    """Where the subvolume with this id is, from the top level."""
+    return os.fsdecode(btrfsutil.subvolume_path(fd, number))
+
+
+def default_subvolume(fd: int) -> int:
+    """The id of the subvolume that is mounted where none is named."""
+    return int(btrfsutil.get_default_subvolume(fd))
+
+
+def subvolumes(path: "str | int", top: int = FS_TREE) -> Iterator[tuple[str, int]]:
+    """Each subvolume below the one with id `top` (0: the one that `path` is in), as path relative to
+    that and id, inner ones before outer ones. Costs microseconds a subvolume: it reads btrfs's own
+    index and no directory."""
+    for name, number in btrfsutil.SubvolumeIterator(path, top, post_order=True):
+        yield os.fsdecode(name), int(number)
+
+
+def create(path: str) -> None:
+    """Make an empty subvolume."""
+    btrfsutil.create_subvolume(path)
+
+
+def snapshot(source: "str | int", path: str, *, nested: bool = True) -> None:
+    """Make `path` a writable snapshot of `source`; with `nested`, also of the subvolumes in it, which
+    are empty directories in a snapshot otherwise."""
+    btrfsutil.create_snapshot(source, path, recursive=nested and _has_nested(source))
+
+
+def _has_nested(path: "str | int") -> bool:
+    return next(iter(btrfsutil.SubvolumeIterator(path, 0)), None) is not None
+
+
+def is_sealed(path: str) -> bool:
+    """Whether the subvolume is read-only."""
+    return bool(btrfsutil.get_subvolume_read_only(path))
+
+
+def seal(path: str) -> None:
+    """Make the subvolume, and those in it, read-only."""
+    for name, _ in subvolumes(path, 0):
+        _set_read_only(os.path.join(path, name), True)
+    _set_read_only(path, True)
+
+
+def _set_read_only(path: str, value: bool) -> None:
+    btrfsutil.set_subvolume_read_only(path, value)
+
+
+def delete(path: str) -> None:
+    """Delete one subvolume, read-only or not, in which no other lies.
+
+    A subvolume whose root is immutable (chattr +i, which snapshots inherit) cannot be deleted: then
+    the flag is taken off first. If it still cannot be (it is being sent, or holds an active swap
+    file), it is sealed again if it was, and the error raised.
+    """
+    try:
+        btrfsutil.delete_subvolume(path)
+    except PermissionError:
+        sealed = is_sealed(path)
+        if sealed:
+            _set_read_only(path, False)
+        try:
+            _clear_immutable(path)
+            btrfsutil.delete_subvolume(path)
+        except OSError:
+            if sealed:
+                _set_read_only(path, True)
+            raise
+
+
+def _clear_immutable(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        syscalls.clear_immutable(fd, path)
+    finally:
+        os.close(fd)
+
+
+def delete_tree(path: str) -> None:
+    """Delete the subvolume and those in it. A read-only outer one is made writable first, for an
+    inner one cannot be removed from it otherwise."""
+    inner = list(subvolumes(path, 0))
+    if inner and is_sealed(path):
+        _set_read_only(path, False)
+    for name, _ in inner:
+        holder = os.path.join(path, os.path.dirname(name))
+        _make_writable(holder)
+        delete(os.path.join(path, name))
+    delete(path)
+
+
+def _make_writable(path: str) -> None:
+    """Make the subvolume that the directory `path` is in writable, so that a name in it can go."""
+    while not syscalls.is_subvolume_root(os.lstat(path)):
+        path = os.path.dirname(path)
+    if is_sealed(path):
+        _set_read_only(path, False)

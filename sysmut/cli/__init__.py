@@ -1,0 +1,86 @@
+"""The command line: parse, one call, print. Nothing below here prints or exits.
+
+Each verb is a small module of this package, imported when it is used.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from sysmut import __version__
+from sysmut.cli.frame import run
+
+VERBS = {
+    "activate": "Make a generation slot 0.",
+    "init": "Make a top level and take in the first generation.",
+    "rollback": "Make the generation before slot 0 slot 0 again.",
+    "run": "Run one command in a new generation and publish it.",
+    "status": "Show what is booted, the slots, and what waits for syscln.",
+}
+SESSION = "session"
+
+_EPILOG = """\
+Without a COMMAND, `sysmut [OPTIONS] [SLOT]` opens a session: `sysmut session --help` lists its
+options. SLOT is 0 if not given; a generation is named by slot, id, unique beginning of an id, pin,
+or `booted`.
+"""
+
+
+class _Verbs(click.Group):
+    """The verbs, loaded late; a command line that names none is a session's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*VERBS, SESSION]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS and name != SESSION:
+            return None
+        module = importlib.import_module(f"sysmut.cli.{name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args[:1] not in (["--help"], ["-h"], ["--version"]):
+            args = self._with_verb_first(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _with_verb_first(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The arguments with their verb at the front: options that every verb has may come before it."""
+        session = self.get_command(ctx, SESSION)
+        assert session is not None
+        names = {name for p in session.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts}
+        position = 0
+        while position < len(args) and args[position].startswith("-") and args[position] not in ("-", "--"):
+            position += 2 if args[position] in names else 1
+        if position < len(args) and args[position] in (*VERBS, SESSION):
+            return [args[position], *args[:position], *args[position + 1 :]]
+        return [SESSION, *args]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.command(
+    cls=_Verbs,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    subcommand_metavar="COMMAND [ARGS]... | [OPTIONS] [SLOT]",
+    options_metavar="",
+)
+@click.version_option(__version__, prog_name="sysmut")
+def command() -> None:
+    """Change a read-only btrfs root as a whole: a new generation, or nothing.
+
+    sysmut snapshots the generation in SLOT, runs a shell, script or command in the new one, and, if
+    that succeeds, makes it slot 0, which boots next. If it fails, nothing has happened.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """The console script `sysmut`: never returns."""
+    sys.exit(run(command, "sysmut", arguments))

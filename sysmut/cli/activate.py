@@ -1,0 +1,65 @@
+"""`sysmut activate X`."""
+
+from typing import Any
+
+import click
+
+from sysmut.cli import options
+from sysmut.cli.frame import Console, require_root
+
+
+@click.command("activate")
+@click.argument("generation", metavar="GENERATION")
+@click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
+@options.common
+def command(generation: str, dry_run: bool, **values: Any) -> None:
+    """Make a generation slot 0.
+
+    The others keep their order behind it, without repeats. Where it is slot 0 already nothing is done.
+    """
+    require_root()
+    make_first(generation, dry_run, values)
+
+
+def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
+    """Make the generation of that name slot 0; without a name, the one that a rollback goes to."""
+    from sysmut import generations, toplevel
+    from sysmut.signals import Interrupts
+
+    console = options.console(values)
+    with (
+        Interrupts() as interrupts,
+        toplevel.opened(options.settings(values)) as top,
+        toplevel.locked(top, interrupts.check),
+    ):
+        before = generations.read(top)
+        booted = generations.booted(top)
+        if name is None:
+            target = generations.rollback_target(top, before, booted)
+        else:
+            target = generations.find(before, name, booted)
+        if target is None:
+            after = before
+        elif dry_run:
+            after = generations.preview(top, before, target)
+        else:
+            after = generations.activate(top, before, target, interrupts.check)
+    _report(console, before, after, booted, dry_run=dry_run)
+
+
+def _report(console: Console, before: Any, after: Any, booted: str | None, *, dry_run: bool) -> None:
+    from sysmut.status import slot_lines
+
+    changed = after.slots != before.slots
+    if console.as_json:
+        console.json({"version": 1, "changed": changed, "dry_run": dry_run, "slots": list(after.slots)})
+        return
+    first = after.slots[0]
+    if not changed:
+        console.note(f"nothing to do: slot 0 is {first} already")
+        return
+    console.note(f"generation {first} {'would be' if dry_run else 'is'} slot 0 now")
+    for line in slot_lines(after, booted, {}):
+        console.note(line)
+    if first != booted and not dry_run:
+        console.note("reboot to run it")

@@ -1,0 +1,114 @@
+"""What every command has around it: one place where an error becomes one line and an exit status."""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from sysmut.errors import NotRoot, SysmutError, from_oserror
+
+_CONTROLS = re.compile("[\0-\x1f\x7f\u0080-\u009f]")
+_LOST_READER = 128 + 13
+
+
+class Console:
+    """Where a command writes: data to standard output, everything else to standard error."""
+
+    def __init__(self, *, quiet: bool = False, verbose: bool = False, as_json: bool = False) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
+        self.as_json = as_json
+
+    def data(self, line: str) -> None:
+        """A line of what was asked for."""
+        _write(sys.stdout, line)
+
+    def json(self, value: Any) -> None:
+        """What was asked for, as JSON."""
+        _write(sys.stdout, json.dumps(value, indent=2), escape=False)
+
+    def note(self, line: str) -> None:
+        """What happened, and what to do next; not under --quiet."""
+        if not self.quiet:
+            _write(sys.stderr, line)
+
+    def detail(self, line: str) -> None:
+        """What is told under --verbose only."""
+        if self.verbose:
+            _write(sys.stderr, line)
+
+
+def _write(stream: Any, line: str, *, escape: bool = True) -> None:
+    """One line, whatever is in the names in it: control characters are escaped, and bytes that are no
+    text are written as they are."""
+    text = printable(line) if escape else line
+    stream.flush()
+    stream.buffer.write(text.encode("utf-8", errors="surrogateescape") + b"\n")
+    stream.buffer.flush()
+
+
+def printable(text: str) -> str:
+    """The text with control characters, line ends too, as escapes."""
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+
+
+def require_root() -> None:
+    """Raise NotRoot unless this process may do everything."""
+    if os.geteuid() != 0:
+        raise NotRoot("only root can do this", hint="run it with sudo or doas")
+
+
+def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> int:
+    """Run a command; its exit status. Whatever goes wrong is one line on standard error, with a hint
+    behind it; under --json it is a value on standard output too."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = given[: given.index("--")] if "--" in given else given
+    try:
+        return int(command.main(given, prog_name=name, standalone_mode=False) or 0)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 128 + 2
+    except BrokenPipeError:
+        _silence()
+        return _LOST_READER
+    except click.ClickException as error:
+        return _fail(name, SysmutError(error.format_message(), hint=f"{name} --help", status=64), options)
+    except SysmutError as error:
+        return _fail(name, error, options)
+    except OSError as error:
+        return _fail(name, from_oserror(error), options)
+    except Exception as error:  # a defect of sysmut's own
+        if "-v" in options or "--verbose" in options:
+            traceback.print_exc()
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{os.path.basename(frame.filename)}:{frame.lineno}"
+        message = f"a defect in sysmut: {type(error).__name__}: {error} ({where})"
+        return _fail(name, SysmutError(message, hint="please report it, with what -v shows", status=70), options)
+
+
+def _fail(name: str, error: SysmutError, options: list[str]) -> int:
+    from sysmut.toplevel import shown  # late: an error of the command line needs no btrfs
+
+    message, hint = shown(error.message), shown(error.hint)
+    try:
+        _write(sys.stderr, f"{name}: {message}" + (f" ({hint})" if hint else ""))
+        if "--json" in options:
+            told = {"message": message, "hint": hint, "status": error.status, "origin": error.origin}
+            Console().json({"version": 1, "error": told})
+    except OSError:  # nobody reads: the exit status still tells
+        _silence()
+    return error.status
+
+
+def _silence() -> None:
+    """Keep Python from failing once more at exit, on output that nobody reads."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(null, stream)
+    os.close(null)

@@ -1,0 +1,73 @@
+"""The options that several commands have, each declared once."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from sysmut import config
+from sysmut.cli.frame import Console
+from sysmut.config import Config
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_PLACE = (
+    click.option("--root", metavar="DIR", envvar="SYSMUT_ROOT", help="A directory where the top level is mounted."),
+    click.option("--device", metavar="DEVICE", envvar="SYSMUT_DEVICE", help="The btrfs device, or UUID=…"),
+    click.option("--image", metavar="FILE", envvar="SYSMUT_IMAGE", help="A disk image that holds the btrfs."),
+    click.option(
+        "--config", "config_file", metavar="FILE", envvar="SYSMUT_CONFIG", help="Settings; else /etc/sysmut.toml."
+    ),
+)
+_OUTPUT = (
+    click.option("--json", "as_json", is_flag=True, help="Machine-readable output."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("-v", "--verbose", is_flag=True, help="Say more."),
+)
+SLOTS = click.option("--slots", type=int, metavar="N", envvar="SYSMUT_SLOTS", help="The number of slots from now on.")
+MIN_FREE = click.option(
+    "--min-free", metavar="SIZE", envvar="SYSMUT_MIN_FREE", help="Space that must stay free, as 64M."
+)
+_SESSION = (
+    click.option(
+        "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End it after so long."
+    ),
+    click.option("--drop-if-unchanged", is_flag=True, help="Discard it if nothing but fstab differs."),
+    click.option("--keep-failed", is_flag=True, help="Leave a failed generation for inspection."),
+    click.option("--description", metavar="TEXT", default="", help="What the generation is for."),
+    click.option("--shell", metavar="PATH", envvar="SYSMUT_SHELL", help="The shell, in the generation."),
+    click.option("--environment", "-e", metavar="NAME", multiple=True, help="Pass this variable in."),
+    click.option("--mount", "mounts", metavar="SRC[:DST][:rw]", multiple=True, help="Show this path of the host."),
+    click.option("--resolver", metavar="FILE", help="What is /etc/resolv.conf in it; empty for none."),
+    MIN_FREE,
+    SLOTS,
+)
+
+
+def _all(decorators: tuple[Callable[[_Function], _Function], ...]) -> Callable[[_Function], _Function]:
+    def decorate(function: _Function) -> _Function:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+common: Callable[[_Function], _Function] = _all((*_PLACE, *_OUTPUT))
+"""Which top level, and how to report: every command has these."""
+
+session: Callable[[_Function], _Function] = _all(_SESSION)
+"""How a session goes."""
+
+
+def console(values: dict[str, Any]) -> Console:
+    """Take the options of output out of a command's parameters."""
+    return Console(quiet=values.pop("quiet"), verbose=values.pop("verbose"), as_json=values.pop("as_json"))
+
+
+def settings(values: dict[str, Any]) -> Config:
+    """Take the settings out of a command's parameters."""
+    file = values.pop("config_file")
+    names = Config.__dataclass_fields__
+    given = {name: values.pop(name) for name in tuple(values) if name in names}
+    return config.load(given, file)

@@ -1,0 +1,23 @@
+"""`sysmut rollback [X]`."""
+
+from typing import Any
+
+import click
+
+from sysmut.cli import options
+from sysmut.cli.activate import make_first
+from sysmut.cli.frame import require_root
+
+
+@click.command("rollback")
+@click.argument("generation", required=False, metavar="[GENERATION]")
+@click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
+@options.common
+def command(generation: str | None, dry_run: bool, **values: Any) -> None:
+    """Make the generation before slot 0 slot 0 again.
+
+    Without GENERATION, that is the booted one where a fallback is booted, else the first that differs
+    from slot 0; doing it twice changes nothing. With GENERATION, it is the same as activate.
+    """
+    require_root()
+    make_first(generation, dry_run, values)

@@ -1,0 +1,41 @@
+"""`sysmut run [SLOT] -- COMMAND…`."""
+
+from typing import Any
+
+import click
+
+from sysmut.cli import options
+from sysmut.cli.frame import require_root
+from sysmut.cli.session import carry_out
+from sysmut.errors import UsageError
+
+
+class _Command(click.Command):
+    """Keeps what comes after `--` apart from what comes before."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" in args:
+            position = args.index("--")
+            ctx.meta["sysmut.argv"] = tuple(args[position + 1 :])
+            args = args[:position]
+        return super().parse_args(ctx, args)
+
+
+@click.command("run", cls=_Command, options_metavar="[OPTIONS]")
+@click.argument("slot", required=False, default="0", metavar="[SLOT] -- COMMAND...")
+@options.session
+@options.common
+@click.pass_context
+def command(ctx: click.Context, slot: str, **values: Any) -> None:
+    """Run one command in a new generation and publish it.
+
+    The command has no terminal, and reads standard input from /dev/null. If it ends with status 0
+    the generation becomes slot 0; else it is discarded, and the status is passed on.
+    """
+    require_root()
+    from sysmut.session import Program
+
+    argv = ctx.meta.get("sysmut.argv", ())
+    if not argv:
+        raise UsageError("no command to run", hint="sysmut run [SLOT] -- COMMAND [ARGUMENT]...")
+    carry_out(slot, Program(name=argv[0], argv=argv), values)

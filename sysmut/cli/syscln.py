@@ -1,0 +1,90 @@
+"""`syscln`: delete the generations that nothing refers to any more."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from sysmut import __version__
+from sysmut.cli import options
+from sysmut.cli.frame import Console, require_root, run
+from sysmut.errors import SysmutError
+
+
+@click.command("syscln", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-n", "--dry-run", is_flag=True, help="Say of every generation what keeps it, or why it goes.")
+@options.common
+@click.version_option(__version__, prog_name="syscln")
+def command(dry_run: bool, **values: Any) -> int:
+    """Delete the generations that nothing refers to any more, and old link sets.
+
+    What is in a slot, pinned, on trial, open in a session, booted or mounted anywhere is kept. It is
+    silent where there was nothing to do.
+    """
+    require_root()
+    from sysmut import cleanup, toplevel
+
+    console = options.console(values)
+    with toplevel.opened(options.settings(values)) as top, toplevel.locked(top):
+        planned = cleanup.plan(*cleanup.survey(top))
+        if dry_run:
+            _preview(console, cleanup.without_sessions(top, planned))
+            return 0
+        report = cleanup.execute(top, planned)
+    return _report(console, report)
+
+
+def _preview(console: Console, planned: Any) -> None:
+    if console.as_json:
+        console.json(
+            {
+                "version": 1,
+                "dry_run": True,
+                "generations": [
+                    {"generation": v.generation, "keep": v.keep, "reasons": list(v.reasons)} for v in planned.verdicts
+                ],
+                "link_sets": list(planned.link_sets),
+            }
+        )
+        return
+    for verdict in planned.verdicts:
+        console.data(f"{'keep  ' if verdict.keep else 'delete'}  {verdict.generation}  {', '.join(verdict.reasons)}")
+    for name in planned.link_sets:
+        console.data(f"delete  links/{name}  not in force")
+
+
+def _report(console: Console, report: Any) -> int:
+    """Say what was done; the exit status, which is that of the first failure."""
+    if console.as_json:
+        console.json(
+            {
+                "version": 1,
+                "dry_run": False,
+                "deleted": report.deleted,
+                "link_sets": report.link_sets,
+                "kept": [{"name": name, "reason": reason} for name, reason in report.kept],
+                "failed": [{"name": name, "reason": error.message} for name, error in report.failed],
+            }
+        )
+    elif report.deleted:
+        count = len(report.deleted)
+        console.note(f"deleted {count} generation{'' if count == 1 else 's'}")
+    for name in report.deleted:
+        console.detail(f"deleted {name}")
+    for name in report.link_sets:
+        console.detail(f"deleted links/{name}")
+    for name, reason in report.kept:
+        console.detail(f"kept {name}: {reason}")
+    if not report.failed:
+        return 0
+    name, error = report.failed[0]
+    more = f" (and {len(report.failed) - 1} more)" if len(report.failed) > 1 else ""
+    for other, problem in report.failed[1:]:
+        console.detail(f"not deleted: {other}: {problem.message}")
+    raise SysmutError(f"not deleted: {name}: {error.message}{more}", hint=error.hint, status=error.status)
+
+
+def main(arguments: Sequence[str] | None = None) -> Any:
+    """The console script `syscln`: never returns."""
+    sys.exit(run(command, "syscln", arguments))

@@ -1,0 +1,113 @@
+"""Settings: from options, from the environment, from `/etc/sysmut.toml`; one frozen value.
+
+An option beats the environment, which beats the file, which beats the defaults. The command line
+reads the first two; this room reads the file and puts all together.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sysmut.errors import BadConfiguration
+
+DEFAULT_FILE = "/etc/sysmut.toml"
+
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting. The fields have the names that the file has, and the options, with `-` for `_`."""
+
+    root: str | None = None
+    """A directory on which the top level is mounted already."""
+    device: str | None = None
+    """The block device, or UUID=…, of the btrfs filesystem."""
+    image: str | None = None
+    """A disk image that holds the btrfs filesystem, by itself or in a GPT partition."""
+    slots: int | None = None
+    """The number of slots; None leaves it as it is."""
+    shell: str | None = None
+    """The shell of an interactive session, as a path in the generation."""
+    environment: tuple[str, ...] = ()
+    """Names of environment variables to pass into a session, besides TERM."""
+    mounts: tuple[str, ...] = ()
+    """Host paths to show in a session: `PATH[:TARGET][:rw]`."""
+    resolver: str = "/etc/resolv.conf"
+    """The host's file that a session sees as /etc/resolv.conf; empty for none."""
+    min_free: int = 32 * 2**20
+    """Bytes that must be free before a session and after it, for it to be published."""
+
+
+_IN_FILE = frozenset(field.name for field in dataclasses.fields(Config)) - {"root", "image"}
+
+
+def load(options: Mapping[str, Any], file: str | None = None) -> Config:
+    """The settings in force. `options` are those given by option or environment (None: not given);
+    `file` is read if it is there, and must be there if it was asked for.
+
+    Raises BadConfiguration, with the file and the key, for what cannot be meant.
+    """
+    values: dict[str, Any] = dict(_read(file or DEFAULT_FILE, required=file is not None))
+    given = {key: value for key, value in options.items() if value not in (None, ())}
+    if any(key in given for key in ("root", "image")):
+        values.pop("device", None)
+    if sum(key in given for key in ("root", "device", "image")) > 1:
+        raise BadConfiguration("--root, --device and --image name the top level in three ways", hint="give one of them")
+    values.update(given)
+    return Config(**{key: _checked(key, value, "options") for key, value in values.items()})
+
+
+def _read(path: str, *, required: bool) -> Mapping[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        if required:
+            raise BadConfiguration(f"{path}: no such file") from None
+        return {}
+    except OSError as error:
+        raise BadConfiguration(f"{path}: {error.strerror}") from None
+    import tomllib  # late: most systems have no such file
+
+    try:
+        values = tomllib.loads(data.decode())
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise BadConfiguration(f"{path}: {error}") from None
+    for key, value in values.items():
+        if key not in _IN_FILE:
+            raise BadConfiguration(
+                f"{path}: {key!r} is not a setting", hint=f"the settings are: {', '.join(sorted(_IN_FILE))}"
+            )
+        _checked(key, value, path)
+    return values
+
+
+def _checked(key: str, value: Any, where: str) -> Any:
+    """The value in the type that Config has for `key`."""
+    if key in ("environment", "mounts"):
+        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise BadConfiguration(f"{where}: {key} must be a list of strings")
+    if key == "slots":
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
+            return value
+        raise BadConfiguration(f"{where}: {key} must be a number from 1 to 100")
+    if key == "min_free":
+        return parse_size(value, where, key)
+    if isinstance(value, str) and "\0" not in value:
+        return value
+    raise BadConfiguration(f"{where}: {key} must be a string")
+
+
+def parse_size(value: Any, where: str, key: str) -> int:
+    """Bytes, from a number or from text such as `64M` (powers of 1024)."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise BadConfiguration(f'{where}: {key} must be a size, as "64M"')
+    return int(match[1]) * _UNITS[match[2].upper()]

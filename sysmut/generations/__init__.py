@@ -1,0 +1,31 @@
+"""Generations and link sets: read from disk, named, made, sealed, verified, published, removed.
+
+State on disk is the truth: it is read anew under the lock (toplevel.locked), and nothing is kept
+beside it.
+"""
+
+from sysmut.generations.model import State, booted, find, read
+from sysmut.generations.publish import NotDurable, activate, preview, publish, rollback_target
+from sysmut.generations.store import Draft, Record, read_record, remove, subvolumes
+from sysmut.generations.verify import require_bootable_as, require_commons, require_sealed, require_whole
+
+__all__ = [
+    "Draft",
+    "NotDurable",
+    "Record",
+    "State",
+    "activate",
+    "booted",
+    "find",
+    "preview",
+    "publish",
+    "read",
+    "read_record",
+    "remove",
+    "require_bootable_as",
+    "require_commons",
+    "require_sealed",
+    "require_whole",
+    "rollback_target",
+    "subvolumes",
+]

@@ -1,0 +1,106 @@
+"""The rotation of `current`: a whole link set, made durable, takes the place of the one before."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable
+
+from sysmut import btrfs, layout
+from sysmut.errors import SysmutError, from_oserror
+from sysmut.generations.model import State, read
+from sysmut.generations.verify import require_sealed, require_whole
+from sysmut.toplevel import TopLevel
+
+
+class NotDurable(SysmutError):
+    """`current` names the new link set, but the disk did not confirm it."""
+
+
+def publish(top: TopLevel, slots: tuple[str, ...], check: Callable[[], None] = lambda: None) -> str:
+    """Make `slots` the link set in force, durably, and return its id. The lock is held.
+
+    The order was measured: everything that is named is on disk before the rename names it, and the
+    rename is on disk, where the boot loader sees it, before this returns. syncfs(2) both times: an
+    fsync of the directory would write btrfs's log tree, which no boot loader reads.
+
+    `check` is called last before the rename, and may raise: then, as with any failure up to there,
+    nothing has changed. A failure after it raises NotDurable.
+    """
+    name = layout.new_id()
+    path = top.at(layout.link_set(name))
+    staged = top.at(f"{layout.NEXT}/{layout.CURRENT}")
+    current = top.at(layout.CURRENT)
+    try:
+        _write(path, slots)
+        _stage(staged, name)
+        top.sync()
+        check()
+        os.rename(staged, current)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(staged)
+        _discard(path)
+        raise
+    try:
+        top.sync()
+    except OSError as error:
+        raise NotDurable(
+            f"the new slot 0 is in place, but the disk did not confirm it: {from_oserror(error).message}",
+            hint="see the kernel's messages (dmesg) before you rely on it",
+        ) from None
+    return name
+
+
+def _write(path: str, slots: tuple[str, ...]) -> None:
+    os.mkdir(path, 0o755)
+    for number, generation in enumerate(slots):
+        os.symlink(f"../../{layout.generation(generation)}", f"{path}/{number}")
+
+
+def _stage(staged: str, name: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(os.path.dirname(staged), 0o755)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(staged)  # left by a run that was cut off
+    os.symlink(f"./{layout.link_set(name)}", staged)
+
+
+def _discard(path: str) -> None:
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)
+
+
+def activate(top: TopLevel, state: State, generation: str, check: Callable[[], None] = lambda: None) -> State:
+    """Make a sealed, whole generation slot 0, and return the state then: the same where it is slot 0
+    already and the rest is as it would be. The lock is held, and `state` was read under it."""
+    after = preview(top, state, generation)
+    if after.slots == state.slots:
+        return state
+    publish(top, layout.rotate(state.slots, generation), check)
+    return read(top)
+
+
+def preview(top: TopLevel, state: State, generation: str) -> State:
+    """The state as `activate` would make it, with what `activate` refuses."""
+    require_sealed(top, generation)
+    require_whole(top, generation)
+    return dataclasses.replace(state, slots=layout.rotate(state.slots, generation))
+
+
+def rollback_target(top: TopLevel, state: State, running: str | None) -> str | None:
+    """The generation that a rollback goes to when none is named; None where a rollback is in force
+    already, or there is nothing to go back to.
+
+    It is the booted one where that is a fallback, else the next that differs from slot 0. A slot
+    that holds a generation made after the one in slot 0 shows that it has been rolled back already.
+    """
+    first, *others = state.slots
+    ages = {name: btrfs.subvolume_id(top.at(layout.root(name))) for name in state.slots if name is not None}
+    if first is not None and any(ages[name] > ages[first] for name in others if name is not None):
+        return None
+    candidates = [name for name in others if name not in (None, first)]
+    if running in candidates:
+        return running
+    return candidates[0] if candidates else None

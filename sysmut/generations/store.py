@@ -1,0 +1,141 @@
+"""One generation on disk: its subvolumes, its record and log, from making to removal."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from sysmut import btrfs, inroot, layout, toplevel
+from sysmut.errors import BadData, SysmutError, from_oserror
+from sysmut.toplevel import TopLevel
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a generation came about; kept beside `@` as JSON, readable by root alone."""
+
+    generation: str
+    source: str | None
+    slot: int | None
+    """The slot that the source was taken from, where it was named so."""
+    command: tuple[str, ...]
+    began: str
+    """ISO 8601, UTC, as all times."""
+    ended: str
+    description: str = ""
+    script_sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {"version": 1, **dataclasses.asdict(self)}
+
+
+def subvolumes(top: TopLevel, generation: str) -> tuple[str, ...]:
+    """The names of a generation's subvolumes: `@`, and any beside it. Raises BadData without `@`."""
+    with os.scandir(top.at(layout.generation(generation))) as found:
+        names = sorted(entry.name for entry in found if btrfs.is_subvolume(entry.path))
+    if layout.ROOT not in names:
+        raise BadData(
+            f"generation {generation} has no subvolume {layout.ROOT}",
+            hint="take another one: sysmut status shows the slots",
+        )
+    return tuple(names)
+
+
+class Draft:
+    """A generation that is being made: discarded when its context ends, unless kept.
+
+    From the first moment it is locked, so that syscln passes over it.
+    """
+
+    def __init__(self, top: TopLevel, generation: str) -> None:
+        self.top = top
+        self.id = generation
+        self.path = top.at(layout.generation(generation))
+        self.root = top.at(layout.root(generation))
+        self.kept = False
+        self.left_behind: SysmutError | None = None
+        """Why discarding did not work, if it did not."""
+        self._fd = -1
+
+    def create(self) -> None:
+        """Make the directory and lock it. The filesystem's lock is held."""
+        os.mkdir(self.path, 0o755)
+        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        toplevel.try_lock(self._fd)
+
+    def copy(self, source: str) -> None:
+        """Snapshot every subvolume of the generation `source`, which must be sealed."""
+        for name in subvolumes(self.top, source):
+            path = f"{self.top.at(layout.generation(source))}/{name}"
+            if not btrfs.is_sealed(path):
+                raise BadData(
+                    f"generation {source} is not sealed: it may be half made",
+                    hint="take another one, or seal it if you know it to be whole: btrfs property set -ts … ro true",
+                )
+            btrfs.snapshot(path, f"{self.path}/{name}")
+
+    def seal(self, record: Record) -> None:
+        """Write the record, and make every subvolume read-only, for good."""
+        with inroot.opened_root(self.path) as fd:
+            inroot.replace(fd, layout.RECORD, json.dumps(record.to_json(), indent=1) + "\n", 0o600)
+        for name in subvolumes(self.top, self.id):
+            btrfs.seal(f"{self.path}/{name}")
+
+    def open_log(self) -> int:
+        """The session's log beside `@`, open for writing."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(f"{self.path}/{layout.LOG}", flags, 0o600)
+
+    def still_there(self) -> bool:
+        """Whether nobody else has removed it meanwhile."""
+        return toplevel.still_there(self._fd, self.path)
+
+    def __enter__(self) -> "Draft":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if not self.kept and self._fd >= 0:
+                remove(self.top, self.id)
+        except OSError as problem:
+            self.left_behind = from_oserror(problem)
+        finally:
+            if self._fd >= 0:
+                os.close(self._fd)
+
+
+def remove(top: TopLevel, generation: str) -> tuple[str, ...]:
+    """Delete a generation: its subvolumes and those in them, and sysmut's files beside them. The
+    caller has made sure that nobody needs it.
+
+    Returns the names in its directory that are neither: they are left, and the directory too.
+    """
+    path = top.at(layout.generation(generation))
+    others = []
+    with os.scandir(path) as found:
+        names = [(entry.name, entry.path) for entry in found]
+    for name, place in names:
+        if btrfs.is_subvolume(place):
+            btrfs.delete_tree(place)
+        elif name in layout.OWN_FILES or inroot.is_temporary(name):
+            os.unlink(place)
+        else:
+            others.append(name)
+    if not others:
+        os.rmdir(path)
+    return tuple(others)
+
+
+def read_record(top: TopLevel, generation: str) -> dict[str, Any] | None:
+    """The record of a generation, None where there is none that can be read (the wiki's scripts
+    write none)."""
+    with contextlib.suppress(OSError, ValueError, BadData):
+        value = json.loads(inroot.read(top.at(layout.generation(generation)), layout.RECORD))
+        if isinstance(value, dict):
+            return value
+    return None

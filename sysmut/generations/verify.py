@@ -1,0 +1,82 @@
+"""Is a generation one that can be slot 0? What is asked of it before it is published."""
+
+import os
+import stat
+
+from sysmut import btrfs, fstab, inroot, layout
+from sysmut.errors import BadData
+from sysmut.generations.store import subvolumes
+from sysmut.toplevel import TopLevel
+
+_FSTAB = "etc/fstab"
+_INIT = ("sbin/init", "init", "etc/init", "bin/init")
+_KERNELS = ("vmlinuz", "vmlinux", "Image", "bzImage", "kernel")
+
+
+def require_sealed(top: TopLevel, generation: str) -> None:
+    """Raise BadData unless every subvolume of the generation is read-only."""
+    for name in subvolumes(top, generation):
+        if not btrfs.is_sealed(f"{top.at(layout.generation(generation))}/{name}"):
+            raise BadData(
+                f"generation {generation} is not sealed: its {name} can still be written",
+                hint="a session that is open, or was killed, leaves such a one; syscln removes it",
+            )
+
+
+def require_whole(top: TopLevel, generation: str) -> None:
+    """Raise BadData unless the generation's own fstab parses, names the generation itself as `/`, and
+    every common that it mounts is there."""
+    name = f"{layout.root(generation)}/{_FSTAB}"
+    try:
+        text = inroot.read_text(top.at(layout.root(generation)), _FSTAB)
+    except OSError as error:
+        raise BadData(f"{name}: {error.strerror}") from None
+    found = fstab.entries(text, name)
+    roots = [entry for entry in found if entry.target == "/"]
+    if not roots or any(entry.subvolume != layout.root(generation) for entry in roots):
+        raise BadData(
+            f"{name}: the line for / does not name subvol=/{layout.root(generation)}",
+            hint="the session changed it: change the template, /fstab at the top level, instead",
+        )
+    require_commons(top, found, name)
+
+
+def require_commons(top: TopLevel, found: tuple[fstab.Entry, ...], name: str) -> None:
+    """Raise BadData, with the line, for a subvolume of this filesystem that an fstab mounts and that
+    is not there. What stands in a generation's own directory is not asked for."""
+    for entry in found:
+        subvolume = entry.subvolume
+        if not subvolume or entry.target == "/" or not top.owns(entry.source):
+            continue
+        if subvolume.startswith((layout.PLACEHOLDER, f"{layout.SNAPSHOTS}/")):
+            continue
+        if not btrfs.is_subvolume(top.at(subvolume)):
+            raise BadData(
+                f"{name}, line {entry.line}: there is no subvolume /{subvolume} to mount on {entry.target}",
+                hint="make it with btrfs subvolume create, or take the line out of /fstab at the top level",
+            )
+
+
+def require_bootable_as(top: TopLevel, source: str, generation: str) -> None:
+    """Raise BadData where the generation has lost what its source boots with: an init that resolves
+    inside the root, a kernel in /boot that is not empty. A root that never had them needs none."""
+    before, now = top.at(layout.root(source)), top.at(layout.root(generation))
+    if _has_init(before) and not _has_init(now):
+        raise BadData(f"{layout.root(generation)}: its /sbin/init is gone, so it would not boot")
+    if _kernels(before) and not _kernels(now):
+        raise BadData(f"{layout.root(generation)}: no kernel is left in its /boot, so it would not boot")
+
+
+def _has_init(root: str) -> bool:
+    found = (inroot.status(root, path) for path in _INIT)
+    return any(status is not None and stat.S_ISREG(status.st_mode) and status.st_size > 0 for status in found)
+
+
+def _kernels(root: str) -> tuple[str, ...]:
+    try:
+        with inroot.opened(root, "boot", os.O_RDONLY | os.O_DIRECTORY) as fd:
+            names = [name for name in os.listdir(fd) if name.startswith(_KERNELS)]
+    except OSError:
+        return ()
+    sizes = {name: inroot.status(root, f"boot/{name}") for name in names}
+    return tuple(name for name, status in sizes.items() if status is not None and status.st_size > 0)

@@ -1,0 +1,80 @@
+"""Names and paths of the on-disk format. No I/O.
+
+The format is that of the Alpine wiki's page on an immutable root with atomic upgrades, so that a
+system made by its execline scripts is one of sysmut's and stays one.
+"""
+
+import os
+import posixpath
+import time
+
+CURRENT = "current"
+LINKS = "links"
+NEXT = "next"
+SNAPSHOTS = "snapshots"
+COMMONS = "commons"
+TEMPLATE = "fstab"
+PINS = "pins"
+TRIAL = "trial"
+
+ROOT = "@"
+"""The subvolume of a generation that becomes `/`."""
+
+RECORD = "sysmut.json"
+LOG = "sysmut.log"
+OWN_FILES = frozenset({RECORD, LOG})
+"""What sysmut itself puts beside `@`; whatever else lies there belongs to somebody else."""
+
+PLACEHOLDER = "CURRENT_SNAPSHOTS_PATH"
+DEFAULT_SLOTS = 4
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def new_id() -> str:
+    """A new id: the UTC time to the second and eight random letters, `20260102030405AbCdEfGh`."""
+    letters = [_LETTERS[byte % 64] for byte in os.urandom(64) if byte % 64 < len(_LETTERS)]
+    return time.strftime("%Y%m%d%H%M%S", time.gmtime()) + "".join(letters[:8])
+
+
+def generation(name: str) -> str:
+    """The path of a generation, from the top level: `snapshots/ID`."""
+    return f"{SNAPSHOTS}/{name}"
+
+
+def root(name: str) -> str:
+    """The path of a generation's root subvolume, from the top level: `snapshots/ID/@`."""
+    return f"{SNAPSHOTS}/{name}/{ROOT}"
+
+
+def link_set(name: str) -> str:
+    """The path of a link set, from the top level: `links/ID`."""
+    return f"{LINKS}/{name}"
+
+
+def target_in(link: str, directory: str, target: str) -> str | None:
+    """The NAME for which the symlink at `link` (a path from the top level) says `directory/NAME`,
+    judged by its text alone; None where it says something else. An absolute target counts from
+    the top level, as it does for the boot loader."""
+    joined = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), target))
+    parent, name = posixpath.split(joined)
+    return name if parent == f"/{directory}" and name else None
+
+
+def common_name(path: str) -> str:
+    """The subvolume's name for a common mounted at `path`: `/var/log` is `@var@log`."""
+    return path.replace("/", "@")
+
+
+def owner_of(path: str) -> str | None:
+    """The id of the generation that a path from the top level lies in, or None."""
+    parts = path.strip("/").split("/")
+    return parts[1] if len(parts) > 1 and parts[0] == SNAPSHOTS else None
+
+
+def rotate(slots: "tuple[str | None, ...]", first: str) -> tuple[str, ...]:
+    """The slots after `first` has become slot 0: the others keep their order, without repeats and
+    without slots that name nothing; what is short is filled by repeating the last. The number of
+    slots stays."""
+    kept = list(dict.fromkeys([first, *(name for name in slots if name is not None)]))[: len(slots)]
+    return tuple(kept + [kept[-1]] * (len(slots) - len(kept)))

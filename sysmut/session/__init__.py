@@ -1,0 +1,226 @@
+"""A mutation, from snapshot to published or discarded.
+
+A generation is discarded unless this room gets as far as publishing it. There are two exceptions,
+both named to the user: one that was overtaken is sealed and can be activated, and one that failed
+under `keep_failed` is left to be looked at.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sysmut import compare, fstab, generations, inroot, layout, sandbox, toplevel
+from sysmut.config import Config
+from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError
+from sysmut.generations import Draft, NotDurable, State
+from sysmut.session.environment import Program, command
+from sysmut.session.mounts import mount_points, session_mounts
+from sysmut.signals import Interrupts
+from sysmut.toplevel import TopLevel
+
+__all__ = ["Program", "Request", "Result", "mutate"]
+
+TIMED_OUT = 124
+"""The exit status for a script that took too long, as timeout(1) has it."""
+
+_FSTAB = "etc/fstab"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a session."""
+
+    program: Program
+    source: str = "0"
+    """Any name that generations.find takes."""
+    description: str = ""
+    timeout: float | None = None
+    drop_if_unchanged: bool = False
+    keep_failed: bool = False
+    outputs: tuple[int, int] = (1, 2)
+    """Where the program's standard output and error are shown."""
+    say: Callable[[str], None] = field(default=lambda text: None)
+    """Told details."""
+    announce: Callable[[str], None] = field(default=lambda text: None)
+    """Told what a person at a shell must know."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a session ended that did not fail."""
+
+    generation: str
+    source: str
+    published: bool
+    """False where nothing had changed, and the generation was dropped."""
+    state: State
+    booted: str | None
+
+
+def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrupts) -> Result:
+    """Make a generation from the one that the request names, run the program in it, publish it.
+
+    Raises ScriptFailed for a program that failed, Busy where another session published first,
+    Interrupted for a signal, and the rest of the family; `current` is as before then. The one
+    exception is NotDurable, which says so.
+    """
+    template = _read_template(top)
+    with Draft(top, layout.new_id()) as draft:
+        with toplevel.locked(top, interrupts.check):
+            state = generations.read(top)
+            booted = generations.booted(top)
+            source = generations.find(state, request.source, booted)
+            _require_space(top, config.min_free, "before the session")
+            draft.create()
+            draft.copy(source)
+        return _carry_out(draft, _Plan(config, request, source, state, template, booted), interrupts)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is settled once the generation is there."""
+
+    config: Config
+    request: Request
+    source: str
+    state: State
+    template: str
+    booted: str | None
+
+
+def _read_template(top: TopLevel) -> str:
+    name = f"/{layout.TEMPLATE}"
+    try:
+        text = inroot.read_text(top.fd, layout.TEMPLATE)
+    except FileNotFoundError:
+        raise BadData(
+            f"{name}: there is no template at the top level",
+            hint=f"write one: the fstab of a generation, with {layout.PLACEHOLDER} for its path",
+        ) from None
+    fstab.check_template(text, name)
+    generations.require_commons(top, fstab.entries(text, name), name)
+    return text
+
+
+def _require_space(top: TopLevel, floor: int, when: str) -> None:
+    free = top.free()
+    if free < floor:
+        raise NoSpace(
+            f"{free // 2**20} MiB are free {when}, fewer than the {floor // 2**20} MiB of min_free",
+            hint="make room: run syscln, or remove what is not needed",
+        )
+
+
+def _carry_out(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
+    try:
+        began = time.time()
+        _run(draft, plan, interrupts)
+        if plan.request.drop_if_unchanged and _unchanged(draft, plan.source):
+            return Result(draft.id, plan.source, False, plan.state, plan.booted)
+        _require_space(draft.top, plan.config.min_free, "after the session")
+        generations.require_whole(draft.top, draft.id)
+        generations.require_bootable_as(draft.top, plan.source, draft.id)
+        interrupts.check()
+        draft.seal(_record(draft, plan, began))
+        return _publish(draft, plan, interrupts)
+    except SysmutError as error:
+        if plan.request.keep_failed and not draft.kept:
+            draft.kept = True
+            error.hint = f"{_kept(draft)}; syscln removes it" + (f"; {error.hint}" if error.hint else "")
+        raise
+
+
+def _kept(draft: Draft) -> str:
+    return f"its generation is kept for inspection: {layout.generation(draft.id)} at the top level"
+
+
+def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
+    """Prepare the new generation, run the program in it, and see to it that it succeeded."""
+    text = fstab.instantiate(plan.template, f"/{layout.generation(draft.id)}")
+    found = fstab.entries(text, f"/{layout.TEMPLATE}")
+    try:
+        inroot.replace(draft.root, _FSTAB, text)
+        with inroot.opened_root(draft.root) as root:
+            for path in mount_points(found):
+                if inroot.status(root, path) is None:
+                    inroot.make_directory(root, path)
+    except OSError as error:
+        raise BadData(f"{layout.root(draft.id)}/{_FSTAB}: cannot be written: {error.strerror}") from None
+    slot = plan.state.slots.index(plan.source) if plan.source in plan.state.slots else None
+    facts = {
+        "SYSMUT_GENERATION": draft.id,
+        "SYSMUT_SOURCE": plan.source,
+        "SYSMUT_SLOT": "" if slot is None else str(slot),
+    }
+    mounts = session_mounts(draft.top, plan.config, found, plan.request.say)
+    task = command(plan.request.program, plan.config, draft.root, facts, mounts, plan.request.timeout)
+    interrupts.check()
+    if task.interactive:
+        plan.request.announce(f"generation {draft.id}, from {plan.source}: exit publishes it, exit 1 discards it")
+    log = draft.open_log()
+    try:
+        outcome = sandbox.run(task, draft.root, plan.request.outputs, log, interrupts)
+    finally:
+        os.close(log)
+    if outcome.timed_out:
+        raise ScriptFailed(f"timed out after {plan.request.timeout:g} s", status=TIMED_OUT)
+    if outcome.status:
+        raise ScriptFailed(_why(plan.request.program, outcome.status), status=outcome.status)
+
+
+def _why(program: Program, status: int) -> str:
+    how = f"was ended by signal {status - 128}" if status > 128 else f"ended with status {status}"
+    return f"{program.name} {how}"
+
+
+def _unchanged(draft: Draft, source: str) -> bool:
+    names = generations.subvolumes(draft.top, draft.id)
+    if names != generations.subvolumes(draft.top, source):
+        return False
+    before = draft.top.at(layout.generation(source))
+    return all(compare.same(f"{before}/{name}", f"{draft.path}/{name}") for name in names)
+
+
+def _record(draft: Draft, plan: _Plan, began: float) -> generations.Record:
+    request = plan.request
+    return generations.Record(
+        generation=draft.id,
+        source=plan.source,
+        slot=int(request.source) if len(request.source) <= 3 and request.source.isdigit() else None,
+        command=request.program.shown,
+        began=_time(began),
+        ended=_time(time.time()),
+        description=request.description,
+        script_sha256=request.program.sha256,
+    )
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _publish(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
+    with toplevel.locked(draft.top, interrupts.check):
+        now = generations.read(draft.top)
+        if not draft.still_there():
+            raise Busy("the generation was removed by another program while the session was open")
+        generations.require_sealed(draft.top, draft.id)
+        if now.link_set != plan.state.link_set:
+            draft.kept = True
+            raise Busy(
+                f"another session published first; generation {draft.id} is sealed and kept, not in a slot",
+                hint=f"take it before syscln does: sysmut activate {draft.id}; or run the session again",
+            )
+        slots = layout.rotate(now.slots if plan.config.slots is None else _resized(now, plan.config.slots), draft.id)
+        try:
+            generations.publish(draft.top, slots, interrupts.check)
+        except NotDurable:
+            draft.kept = True
+            raise
+        draft.kept = True
+        return Result(draft.id, plan.source, True, generations.read(draft.top), plan.booted)
+
+
+def _resized(state: State, number: int) -> tuple[str | None, ...]:
+    return (state.slots + (None,) * number)[:number]

@@ -1,0 +1,201 @@
+"""The system calls that Python's standard library lacks, as typed functions that raise OSError.
+
+Constants have their names from the kernel's headers. Each function is the call of that name: see
+its manual page in section 2 (ioctls: ioctl_ficlone(2), loop(4), ioctl_iflags(2)).
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+import struct
+
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_SYNCHRONOUS = 0x10
+MS_REMOUNT = 0x20
+MS_DIRSYNC = 0x80
+MS_NOATIME = 0x400
+MS_NODIRATIME = 0x800
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_SLAVE = 0x80000
+MS_RELATIME = 0x200000
+MS_STRICTATIME = 0x1000000
+MS_LAZYTIME = 0x2000000
+MNT_DETACH = 0x2
+
+CLONE_NEWNS = 0x20000
+CLONE_NEWUTS = 0x4000000
+CLONE_NEWIPC = 0x8000000
+CLONE_NEWPID = 0x20000000
+
+PR_SET_PDEATHSIG = 1
+
+SYS_openat2 = 437  # the same on every architecture but alpha
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_IN_ROOT = 0x10
+
+FS_IOC_GETFLAGS = 0x80086601
+FS_IOC_SETFLAGS = 0x40086602
+FS_IMMUTABLE_FL = 0x10
+FS_APPEND_FL = 0x20
+
+LOOP_CONFIGURE = 0x4C0A
+LOOP_GET_STATUS64 = 0x4C05
+LOOP_CTL_GET_FREE = 0x4C82
+LO_FLAGS_AUTOCLEAR = 4
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_char_p,
+    ctypes.c_ulong,
+    ctypes.c_char_p,
+)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.unshare.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.syncfs.argtypes = (ctypes.c_int,)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _check(result: int, path: str | None = None) -> int:
+    """Raise the OSError that errno tells where `result` is -1."""
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+    return result
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def unshare(flags: int) -> None:
+    """Give this process namespaces of its own."""
+    _check(_libc.unshare(flags))
+
+
+def setns(fd: int, kind: int) -> None:
+    """Enter the namespace that `fd` (of /proc/PID/ns) names; `kind` is its CLONE_NEW constant."""
+    _check(_libc.setns(fd, kind))
+
+
+def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str = "") -> None:
+    """mount(2)."""
+    _check(
+        _libc.mount(_bytes(source), os.fsencode(target), _bytes(fstype), flags, os.fsencode(data)),
+        target,
+    )
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), flags), target)
+
+
+def syncfs(fd: int, path: str) -> None:
+    """Write the filesystem of `fd` out to its disk, and wait. A write error since `fd` was opened
+    is raised; `path` is for the message."""
+    _check(_libc.syncfs(fd), path)
+
+
+def die_with_parent(signum: int) -> None:
+    """Have the kernel send this process `signum` when its parent dies."""
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signum))
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    ]
+
+
+def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH, mode: int = 0) -> int:
+    """Open `path` as a process whose root directory is `root_fd` would see it: symlinks and `..`
+    cannot lead out. openat2(2) with RESOLVE_IN_ROOT.
+
+    The default O_PATH opens nothing, so that neither a fifo nor a device can hang it. EAGAIN, which
+    the kernel gives when something was renamed or mounted meanwhile, is tried again.
+    """
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    for attempt in range(100):
+        fd = _libc.syscall(SYS_openat2, root_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        if fd != -1 or ctypes.get_errno() != errno.EAGAIN or attempt == 99:
+            break
+    return _check(int(fd), path)
+
+
+def clear_immutable(fd: int, path: str) -> bool:
+    """Take the flags of `chattr +i` and `+a` off an open file or directory; True if any was set."""
+    buffer = bytearray(8)
+    _ioctl(fd, FS_IOC_GETFLAGS, buffer, path)
+    (flags,) = struct.unpack_from("=I", buffer)
+    cleared = flags & ~(FS_IMMUTABLE_FL | FS_APPEND_FL)
+    if cleared == flags:
+        return False
+    struct.pack_into("=I", buffer, 0, cleared)
+    _ioctl(fd, FS_IOC_SETFLAGS, buffer, path)
+    return True
+
+
+def loop_backing(fd: int) -> tuple[int, int, int] | None:
+    """What the open loop device shows: (st_dev, st_ino, offset) of its file; None if nothing."""
+    buffer = bytearray(232)  # struct loop_info64
+    try:
+        fcntl.ioctl(fd, LOOP_GET_STATUS64, buffer)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None
+        raise
+    # lo_device is in the kernel's encoding (new_encode_dev), which os.makedev shares in 32 bits.
+    device, inode, _, offset = struct.unpack_from("=QQQQ", buffer)
+    return device, inode, offset
+
+
+def attach_loop(backing: int, offset: int, size: int, path: str) -> int:
+    """Attach a part of the open file `backing` to a free loop device and return that, open. It
+    detaches by itself (LO_FLAGS_AUTOCLEAR) with the last close or unmount, a crash included.
+    `size` 0 means to the end."""
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for _ in range(100):
+            number = fcntl.ioctl(control, LOOP_CTL_GET_FREE)
+            device = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
+            # struct loop_config: fd, block size, then struct loop_info64 (offset at 24, sizelimit
+            # at 32, flags at 52 of it), then 64 reserved bytes.
+            config = bytearray(304)
+            struct.pack_into("=II", config, 0, backing, 0)
+            struct.pack_into("=QQ", config, 8 + 24, offset, size)
+            struct.pack_into("=I", config, 8 + 52, LO_FLAGS_AUTOCLEAR)
+            try:
+                fcntl.ioctl(device, LOOP_CONFIGURE, bytes(config))
+            except OSError as error:
+                os.close(device)
+                if error.errno != errno.EBUSY:  # somebody else took this number
+                    raise OSError(error.errno, error.strerror, path) from None
+            else:
+                return device
+    finally:
+        os.close(control)
+    raise OSError(errno.EBUSY, "no loop device is free", path)
+
+
+def is_subvolume_root(status: os.stat_result) -> bool:
+    """Whether these are the type and inode number that the root of a btrfs subvolume has (256)."""
+    return stat.S_ISDIR(status.st_mode) and status.st_ino == 256
+
+
+def _ioctl(fd: int, request: int, buffer: bytearray, path: str) -> None:
+    try:
+        fcntl.ioctl(fd, request, buffer)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
