@@ -17,6 +17,8 @@ class SysmutError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.generation: str | None = None
+        """The generation that was kept although its session failed."""
         if status is not None:
             self.status = status
 

@@ -259,3 +259,15 @@ def wait_until(condition: Any, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
+
+
+def copy_program(root: Path, name: str) -> str:
+    """Copy a program of the host, with the libraries that it is linked to, into a root; its path there."""
+    path = shutil.which(name)
+    assert path, f"{name} is not installed"
+    libraries = [word for word in sh("ldd", path).split() if word.startswith("/")]
+    for file in (path, *libraries):
+        target = root / file.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(os.path.realpath(file), target)
+    return path

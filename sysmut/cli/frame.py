@@ -100,7 +100,7 @@ def _fail(name: str, error: SysmutError, options: list[str]) -> int:
         _write(sys.stderr, f"{name}: {message}" + (f" ({hint})" if hint else ""))
         if "--json" in options:
             told = {"message": message, "hint": hint, "status": error.status, "origin": error.origin}
-            Console().json({"version": 1, "error": told})
+            Console().json({"version": 1, "error": {**told, "generation": error.generation}})
     except OSError:  # nobody reads: the exit status still tells
         _silence()
     return error.status

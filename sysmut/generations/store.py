@@ -60,6 +60,11 @@ class Draft:
         """Why discarding did not work, if it did not."""
         self._fd = -1
 
+    @property
+    def created(self) -> bool:
+        """Whether there is anything on disk."""
+        return self._fd >= 0
+
     def create(self) -> None:
         """Make the directory and lock it. The filesystem's lock is held."""
         os.mkdir(self.path, 0o755)
@@ -100,12 +105,12 @@ class Draft:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self.kept and self._fd >= 0:
+            if not self.kept and self.created:
                 remove(self.top, self.id)
         except OSError as problem:
             self.left_behind = from_oserror(problem)
         finally:
-            if self._fd >= 0:
+            if self.created:
                 os.close(self._fd)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sysmut import compare, fstab, generations, inroot, layout, sandbox, toplevel
 from sysmut.config import Config
-from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError
+from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError, from_oserror
 from sysmut.generations import Draft, NotDurable, State
 from sysmut.session.environment import Program, command
 from sysmut.session.mounts import mount_points, session_mounts
@@ -66,15 +66,36 @@ def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrup
     exception is NotDurable, which says so.
     """
     template = _read_template(top)
-    with Draft(top, layout.new_id()) as draft:
-        with toplevel.locked(top, interrupts.check):
-            state = generations.read(top)
-            booted = generations.booted(top)
-            source = generations.find(state, request.source, booted)
-            _require_space(top, config.min_free, "before the session")
-            draft.create()
-            draft.copy(source)
-        return _carry_out(draft, _Plan(config, request, source, state, template, booted), interrupts)
+    draft = Draft(top, layout.new_id())
+    try:
+        with draft:
+            with toplevel.locked(top, interrupts.check):
+                state = generations.read(top)
+                booted = generations.booted(top)
+                source = generations.find(state, request.source, booted)
+                _require_space(top, config.min_free, "before the session")
+                draft.create()
+                draft.copy(source)
+            return _carry_out(draft, _Plan(config, request, source, state, template, booted), interrupts)
+    except OSError as error:
+        raise _told(draft, from_oserror(error)) from None
+    except SysmutError as error:
+        raise _told(draft, error) from None
+
+
+def _told(draft: Draft, error: SysmutError) -> SysmutError:
+    """The error, with what became of the generation."""
+    if draft.kept:
+        error.generation = draft.id
+        return error
+    if draft.left_behind is not None:
+        fate = f"the new generation could not be removed ({draft.left_behind.message}); syscln will"
+    elif draft.created:
+        fate = "the new generation was discarded; nothing has changed"
+    else:
+        return error
+    error.hint = f"{error.hint}; {fate}" if error.hint else fate
+    return error
 
 
 @dataclass(frozen=True)
@@ -124,15 +145,14 @@ def _carry_out(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
         interrupts.check()
         draft.seal(_record(draft, plan, began))
         return _publish(draft, plan, interrupts)
-    except SysmutError as error:
+    except (SysmutError, OSError):
+        # What is kept for another reason has been named by it.
         if plan.request.keep_failed and not draft.kept:
             draft.kept = True
-            error.hint = f"{_kept(draft)}; syscln removes it" + (f"; {error.hint}" if error.hint else "")
+            plan.request.announce(
+                f"kept for inspection, until syscln removes it: {layout.generation(draft.id)} at the top level"
+            )
         raise
-
-
-def _kept(draft: Draft) -> str:
-    return f"its generation is kept for inspection: {layout.generation(draft.id)} at the top level"
 
 
 def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
