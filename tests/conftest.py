@@ -1,5 +1,6 @@
 """Fixtures, and two rules: in CI a skip is a failure, and nothing may be left behind."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Generator, Iterator
@@ -29,18 +30,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             items.remove(item)
 
 
-def _leftovers() -> set[str]:
-    loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False).stdout.splitlines()
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return {f"loop {line}" for line in loops} | {f"mount {point}" for point in mounts}
-
-
 @pytest.fixture(scope="session", autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """Fails the run when loop devices or mounts are there that were not there before."""
-    before = _leftovers()
+def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fails the run when a loop device, a mount or a process of its tests is left."""
     yield
-    assert _leftovers() <= before
+    base = str(tmp_path_factory.getbasetemp())
+    loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False).stdout.splitlines()
+    points = Path("/proc/self/mountinfo").read_text().splitlines()
+    assert [line for line in [*loops, *points] if base in line] == []
+    assert [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if _names(path, base)] == []
+
+
+def _names(path: Path, text: str) -> bool:
+    """Whether the command line in `path` has the text in it."""
+    with contextlib.suppress(OSError):
+        return text in path.read_text(errors="replace")
+    return False
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from sysmut.generations.store import subvolumes
 from sysmut.toplevel import TopLevel
 
 _FSTAB = "etc/fstab"
-_INIT = ("sbin/init", "init", "etc/init", "bin/init")
+_INIT = "sbin/init"
 _KERNELS = ("vmlinuz", "vmlinux", "Image", "bzImage", "kernel")
 
 
@@ -68,8 +68,8 @@ def require_bootable_as(top: TopLevel, source: str, generation: str) -> None:
 
 
 def _has_init(root: str) -> bool:
-    found = (inroot.status(root, path) for path in _INIT)
-    return any(status is not None and stat.S_ISREG(status.st_mode) and status.st_size > 0 for status in found)
+    status = inroot.status(root, _INIT)
+    return status is not None and stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def _kernels(root: str) -> tuple[str, ...]:
