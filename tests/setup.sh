@@ -28,12 +28,20 @@ need_programs() {
     apt-get install -y -q --no-install-recommends $debian >/dev/null
 }
 
-# A virtual environment beside the sources. It sees the distribution's packages, for btrfsutil must be
-# the one that matches the system's library.
-need_python() {
-    if ! .venv/bin/python -c 'import sysmut, pytest, coverage, mypy, ruff, pyfakefs' 2>/dev/null; then
+# A virtual environment beside the sources, made anew when setup.cfg has changed. It sees the
+# distribution's packages, for btrfsutil must be the one that matches the system's library.
+need_environment() {
+    if ! cmp -s setup.cfg .venv/made-for; then
         echo "making the Python environment in .venv"
         /usr/bin/python3 -m venv --clear --system-site-packages .venv
+        .venv/bin/pip install -q --disable-pip-version-check -e .
+        cp setup.cfg .venv/made-for
+    fi
+}
+
+need_test_packages() {
+    if [ ! -e .venv/made-for-tests ]; then
         .venv/bin/pip install -q --disable-pip-version-check -e '.[test]'
+        touch .venv/made-for-tests
     fi
 }
