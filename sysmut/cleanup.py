@@ -118,14 +118,12 @@ def _uses(name: str, subvolumes: Iterable[tuple[str, int]], use: Use) -> Iterato
 
 
 def without_sessions(top: TopLevel, planned: Plan) -> Plan:
-    """The plan with what is open in a session kept: to be shown, since `execute` looks anyway."""
+    """The plan with what is open in a session kept, and called so: to be shown, since `execute` looks
+    anyway."""
     verdicts = []
     for verdict in planned.verdicts:
-        is_open = False
-        if not verdict.keep:
-            with _claimed(top, verdict.generation) as claimed:
-                is_open = not claimed
-        verdicts.append(Verdict(verdict.generation, True, (OPEN,)) if is_open else verdict)
+        with _claimed(top, verdict.generation) as claimed:
+            verdicts.append(verdict if claimed else Verdict(verdict.generation, True, (OPEN,)))
     return dataclasses.replace(planned, verdicts=tuple(verdicts))
 
 
@@ -150,11 +148,12 @@ def execute(top: TopLevel, planned: Plan) -> Report:
     for name in planned.doomed:
         try:
             with _claimed(top, name) as claimed:
-                reason = guard.reason(name, planned.subvolumes.get(name, ())) if claimed else OPEN
+                subvolumes = planned.subvolumes.get(name, ())
+                reason = guard.reason(name, subvolumes) if claimed else OPEN
                 if reason:
                     report.kept.append((name, reason))
                 else:
-                    _delete(top, name, report)
+                    _delete(top, name, subvolumes, report)
         except OSError as error:
             report.failed.append((name, _explained(error)))
     for name in planned.link_sets:
@@ -183,12 +182,12 @@ class _Guard:
         return next(_uses(name, subvolumes, self._use), None)
 
 
-def _delete(top: TopLevel, name: str, report: Report) -> None:
+def _delete(top: TopLevel, name: str, subvolumes: tuple[tuple[str, int], ...], report: Report) -> None:
     others = generations.remove(top, name)
+    if subvolumes or not others:
+        report.deleted.append(name)
     if others:
         report.kept.append((name, f"its directory holds what is not sysmut's: {', '.join(sorted(others)[:3])}"))
-    else:
-        report.deleted.append(name)
 
 
 def _remove_link_set(top: TopLevel, name: str, report: Report) -> None:

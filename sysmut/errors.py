@@ -5,6 +5,7 @@ line as one line and a hint; the core never prints and never exits.
 """
 
 import errno
+from typing import Any
 
 
 class SysmutError(Exception):
@@ -19,6 +20,8 @@ class SysmutError(Exception):
         self.hint = hint
         self.generation: str | None = None
         """The generation that was kept although its session failed."""
+        self.details: dict[str, Any] = {}
+        """What JSON tells beside the error: the part of the work that was done."""
         if status is not None:
             self.status = status
 

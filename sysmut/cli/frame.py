@@ -4,7 +4,6 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,10 @@ from sysmut.errors import NotRoot, SysmutError, from_oserror
 
 _CONTROLS = re.compile("[\0-\x1f\x7f\u0080-\u009f]")
 _LOST_READER = 128 + 13
+
+
+class _LostReader(Exception):
+    """Nobody reads the output any more."""
 
 
 class Console:
@@ -47,9 +50,12 @@ def _write(stream: Any, line: str, *, escape: bool = True) -> None:
     """One line, whatever is in the names in it: control characters are escaped, and bytes that are no
     text are written as they are."""
     text = printable(line) if escape else line
-    stream.flush()
-    stream.buffer.write(text.encode("utf-8", errors="surrogateescape") + b"\n")
-    stream.buffer.flush()
+    try:
+        stream.flush()
+        stream.buffer.write(text.encode("utf-8", errors="surrogateescape") + b"\n")
+        stream.buffer.flush()
+    except BrokenPipeError:
+        raise _LostReader from None  # click would make of it an exit with status 1
 
 
 def printable(text: str) -> str:
@@ -74,7 +80,7 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> i
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 128 + 2
-    except BrokenPipeError:
+    except _LostReader:
         _silence()
         return _LOST_READER
     except click.ClickException as error:
@@ -84,6 +90,8 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> i
     except OSError as error:
         return _fail(name, from_oserror(error), options)
     except Exception as error:  # a defect of sysmut's own
+        import traceback
+
         if "-v" in options or "--verbose" in options:
             traceback.print_exc()
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -100,8 +108,8 @@ def _fail(name: str, error: SysmutError, options: list[str]) -> int:
         _write(sys.stderr, f"{name}: {message}" + (f" ({hint})" if hint else ""))
         if "--json" in options:
             told = {"message": message, "hint": hint, "status": error.status, "origin": error.origin}
-            Console().json({"version": 1, "error": {**told, "generation": error.generation}})
-    except OSError:  # nobody reads: the exit status still tells
+            Console().json({"version": 1, **error.details, "error": {**told, "generation": error.generation}})
+    except (OSError, _LostReader):  # nobody reads: the exit status still tells
         _silence()
     return error.status
 

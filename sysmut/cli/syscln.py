@@ -55,18 +55,19 @@ def _preview(console: Console, planned: Any) -> None:
 
 
 def _report(console: Console, report: Any) -> int:
-    """Say what was done; the exit status, which is that of the first failure."""
+    """Say what was done. Raises the first failure, with all that was done in its details."""
+    from sysmut.toplevel import shown
+
+    told = {
+        "dry_run": False,
+        "deleted": report.deleted,
+        "link_sets": report.link_sets,
+        "kept": [{"name": name, "reason": shown(reason)} for name, reason in report.kept],
+        "failed": [{"name": name, "reason": shown(error.message)} for name, error in report.failed],
+    }
     if console.as_json:
-        console.json(
-            {
-                "version": 1,
-                "dry_run": False,
-                "deleted": report.deleted,
-                "link_sets": report.link_sets,
-                "kept": [{"name": name, "reason": reason} for name, reason in report.kept],
-                "failed": [{"name": name, "reason": error.message} for name, error in report.failed],
-            }
-        )
+        if not report.failed:
+            console.json({"version": 1, **told})
     elif report.deleted:
         count = len(report.deleted)
         console.note(f"deleted {count} generation{'' if count == 1 else 's'}")
@@ -75,14 +76,16 @@ def _report(console: Console, report: Any) -> int:
     for name in report.link_sets:
         console.detail(f"deleted links/{name}")
     for name, reason in report.kept:
-        console.detail(f"kept {name}: {reason}")
+        console.detail(shown(f"kept {name}: {reason}"))
     if not report.failed:
         return 0
     name, error = report.failed[0]
     more = f" (and {len(report.failed) - 1} more)" if len(report.failed) > 1 else ""
     for other, problem in report.failed[1:]:
-        console.detail(f"not deleted: {other}: {problem.message}")
-    raise SysmutError(f"not deleted: {name}: {error.message}{more}", hint=error.hint, status=error.status)
+        console.detail(shown(f"not deleted: {other}: {problem.message}"))
+    failure = SysmutError(f"not deleted: {name}: {error.message}{more}", hint=error.hint, status=error.status)
+    failure.details = told
+    raise failure
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

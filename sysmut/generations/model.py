@@ -55,6 +55,9 @@ def read(top: TopLevel) -> State:
     name = layout.target_in(layout.CURRENT, layout.LINKS, text)
     if name is None:
         raise NotSysmut(f"`current` says {text!r}, and not links/ID")
+    link_sets = _directories(top.at(layout.LINKS))
+    if os.path.islink(top.at(layout.link_set(name))):  # else the set that it leads to would not be in force
+        raise NotSysmut(f"`current` names {layout.link_set(name)}, which is a link itself")
     generations = _directories(top.at(layout.SNAPSHOTS))
     found = _Finder(top, generations)
     return State(
@@ -63,13 +66,15 @@ def read(top: TopLevel) -> State:
         pins=_pins(top, found),
         trial=found.named_by(layout.TRIAL),
         generations=frozenset(generations),
-        link_sets=frozenset(_directories(top.at(layout.LINKS))),
+        link_sets=frozenset(link_sets),
     )
 
 
 def _directories(path: str) -> dict[str, int]:
     """Name -> inode number of the directories in `path`."""
     try:
+        if os.path.islink(path):  # what it leads to may be needed by others, and in use by other names
+            raise NotSysmut(f"`{os.path.basename(path)}` at the top level is a link, and not a directory")
         with os.scandir(path) as found:
             return {entry.name: entry.inode() for entry in found if entry.is_dir(follow_symlinks=False)}
     except FileNotFoundError:
