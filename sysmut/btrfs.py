@@ -3,9 +3,9 @@
 Paths are those of a mounted filesystem. Failures are OSError with the path in them.
 """
 
+import errno
 import fcntl
 import os
-import uuid
 from collections.abc import Iterator
 
 from sysmut import syscalls
@@ -34,7 +34,8 @@ def filesystem_id(fd: int, path: str) -> str:
         fcntl.ioctl(fd, _IOC_FS_INFO, buffer)
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from None
-    return str(uuid.UUID(bytes=bytes(buffer[_FSID_OFFSET : _FSID_OFFSET + 16])))
+    digits = buffer[_FSID_OFFSET : _FSID_OFFSET + 16].hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def is_btrfs(path: str) -> bool:
@@ -117,7 +118,9 @@ def delete(path: str) -> None:
     """
     try:
         btrfsutil.delete_subvolume(path)
-    except PermissionError:
+    except OSError as error:  # btrfsutil's own, which is never a PermissionError
+        if error.errno != errno.EPERM:
+            raise
         sealed = is_sealed(path)
         if sealed:
             _set_read_only(path, False)
@@ -140,13 +143,11 @@ def _clear_immutable(path: str) -> None:
 
 def delete_tree(path: str) -> None:
     """Delete the subvolume and those in it. A read-only outer one is made writable first, for an
-    inner one cannot be removed from it otherwise."""
-    inner = list(subvolumes(path, 0))
-    if inner and is_sealed(path):
-        _set_read_only(path, False)
-    for name, _ in inner:
+    inner one cannot be removed from it otherwise; nor from a directory that is immutable."""
+    for name, _ in list(subvolumes(path, 0)):
         holder = os.path.join(path, os.path.dirname(name))
         _make_writable(holder)
+        _clear_immutable(holder)
         delete(os.path.join(path, name))
     delete(path)
 

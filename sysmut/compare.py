@@ -1,6 +1,7 @@
 """Do two roots hold the same? Names, types, owners, modes, link targets, attributes and contents
 count; times do not, and the root's own etc/fstab does not."""
 
+import errno
 import os
 import stat
 
@@ -11,19 +12,25 @@ _CHUNK = 2**20
 def same(before: str, after: str) -> bool:
     """Whether the directory `after`, a snapshot of `before` that may have been changed since, still
     holds the same. Follows no links, opens nothing but regular files, and reads only those whose
-    inode was touched."""
-    return _same_directory(before, after, ".")
-
-
-def _same_directory(before: str, after: str, path: str) -> bool:
-    old, new = f"{before}/{path}", f"{after}/{path}"
-    names = set(os.listdir(new))
-    if names != set(os.listdir(old)) or not _same_attributes(old, new):
+    inode was touched. What lies deeper than a path can be long counts as changed."""
+    pending = ["."]  # no recursion: a tree may be deeper than Python's stack
+    try:
+        while pending:
+            path = pending.pop()
+            names = set(os.listdir(f"{after}/{path}"))
+            if names != set(os.listdir(f"{before}/{path}")):
+                return False
+            if not all(_same_entry(before, after, f"{path}/{name}", pending) for name in names):
+                return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
         return False
-    return all(_same_entry(before, after, f"{path}/{name}") for name in names)
+    return _same_attributes(before, after)
 
 
-def _same_entry(before: str, after: str, path: str) -> bool:
+def _same_entry(before: str, after: str, path: str, directories: list[str]) -> bool:
+    """Whether the entry at `path` is the same; a directory's own entries are left for later."""
     if path == _IGNORED:
         return True
     old, new = f"{before}/{path}", f"{after}/{path}"
@@ -31,7 +38,8 @@ def _same_entry(before: str, after: str, path: str) -> bool:
     if stat.S_IFMT(was.st_mode) != stat.S_IFMT(now.st_mode):
         return False
     if stat.S_ISDIR(now.st_mode):
-        return _same_directory(before, after, path)
+        directories.append(path)
+        return _same_attributes(old, new)
     if (was.st_ino, was.st_ctime_ns, was.st_size) == (now.st_ino, now.st_ctime_ns, now.st_size):
         return True  # whatever changes an inode changes its ctime
     if (was.st_size, was.st_rdev) != (now.st_size, now.st_rdev) or not _same_attributes(old, new):

@@ -74,7 +74,14 @@ def _check(result: int, path: str | None = None) -> int:
 
 
 def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else os.fsencode(text)
+    return None if text is None else _path(text)
+
+
+def _path(text: str) -> bytes:
+    """The bytes of a string for the kernel, which would take a NUL for its end."""
+    if "\0" in text:
+        raise OSError(errno.EINVAL, "a NUL in it", text)
+    return os.fsencode(text)
 
 
 def unshare(flags: int) -> None:
@@ -90,14 +97,14 @@ def setns(fd: int, kind: int) -> None:
 def mount(source: str | None, target: str, fstype: str | None, flags: int, data: str = "") -> None:
     """mount(2)."""
     _check(
-        _libc.mount(_bytes(source), os.fsencode(target), _bytes(fstype), flags, os.fsencode(data)),
+        _libc.mount(_bytes(source), _path(target), _bytes(fstype), flags, _path(data)),
         target,
     )
 
 
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
-    _check(_libc.umount2(os.fsencode(target), flags), target)
+    _check(_libc.umount2(_path(target), flags), target)
 
 
 def syncfs(fd: int, path: str) -> None:
@@ -128,7 +135,7 @@ def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH, mode: int = 0)
     """
     how = _OpenHow(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     for attempt in range(100):
-        fd = _libc.syscall(SYS_openat2, root_fd, os.fsencode(path), ctypes.byref(how), ctypes.sizeof(how))
+        fd = _libc.syscall(SYS_openat2, root_fd, _path(path), ctypes.byref(how), ctypes.sizeof(how))
         if fd != -1 or ctypes.get_errno() != errno.EAGAIN or attempt == 99:
             break
     return _check(int(fd), path)

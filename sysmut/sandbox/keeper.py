@@ -17,6 +17,9 @@ from sysmut.errors import SysmutError, from_oserror
 from sysmut.sandbox import terminal
 from sysmut.sandbox.mounting import File, Mount, Root
 
+_LONGEST = 1000
+"""Characters of a message: it must fit into a pipe that nobody reads before its writer has ended."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -132,14 +135,18 @@ def _execute(task: Task) -> NoReturn:
         os.execvpe(name, task.argv, task.environment)
     except OSError as error:
         if error.errno == errno.ENOEXEC and task.fallback:
-            os.execvpe(task.fallback[0], task.fallback, task.environment)
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC):
-            raise
+            name = task.fallback[0]
+            try:
+                os.execvpe(name, task.fallback, task.environment)
+            except OSError as another:
+                raise _cannot_run(name, another) from None
         raise _cannot_run(name, error) from None
 
 
 def _cannot_run(name: str, error: OSError) -> SysmutError:
     """The statuses of a shell: 127 for what is not found, 126 for what cannot be run."""
+    if error.errno in (errno.E2BIG, errno.ENOMEM):
+        return from_oserror(error)
     missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
     if missing and os.path.lexists(name):
         reason, hint = "its interpreter is not in this generation", "see its first line"
@@ -151,7 +158,7 @@ def _cannot_run(name: str, error: OSError) -> SysmutError:
 
 
 def _failure(error: SysmutError) -> dict[str, Any]:
-    return {"message": error.message, "hint": error.hint, "error": error.status}
+    return {"message": error.message[:_LONGEST], "hint": error.hint[:_LONGEST], "error": error.status}
 
 
 def _report(fd: int, value: dict[str, Any]) -> None:

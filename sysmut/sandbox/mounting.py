@@ -6,7 +6,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sysmut import inroot, syscalls
+from sysmut import inroot, mounts, syscalls
 from sysmut.errors import BadData
 from sysmut.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
 
@@ -118,9 +118,11 @@ class Root:
         raise BadData(f"{path}: too many links")
 
     def put(self, files: tuple[File, ...]) -> None:
-        """Write the files, which the generation does not keep: their directory is on /run's tmpfs."""
+        """Write the files, which the generation does not keep: their directory is on /run's tmpfs.
+        Raises BadData where /run leads elsewhere, such as into a common."""
         for file in files:
             directory, name = os.path.split(file.path)
+            self._require_passing(os.path.dirname(directory))
             inroot.make_directory(self.fd, directory, 0o700)
             with inroot.opened(self.fd, directory, os.O_PATH | os.O_DIRECTORY) as parent:
                 fd = os.open(name, _O_FILE, 0o600, dir_fd=parent)
@@ -128,13 +130,23 @@ class Root:
                     output.write(file.content)
                     os.fchmod(fd, file.mode)
 
+    def _require_passing(self, path: str) -> None:
+        with inroot.opened(self.fd, path) as fd:
+            device = os.fstat(fd).st_dev
+        shown = f"{os.major(device)}:{os.minor(device)}"
+        if not any(mount.device == shown and mount.fstype == "tmpfs" for mount in mounts.of_self()):
+            raise BadData(f"{path}: leads to what outlives the session: it must be a directory of the generation")
+
     def remove_placeholders(self) -> None:
         """Unmount what was bound over placeholders, and remove those that are still empty."""
         for path, made in self._placeholders:
             with contextlib.suppress(OSError), inroot.opened(self.fd, path) as fd:
                 syscalls.umount(f"/proc/self/fd/{fd}", syscalls.MNT_DETACH)
             directory, name = os.path.split(path)
-            with inroot.opened(self.fd, directory, os.O_PATH | os.O_DIRECTORY) as parent:
+            with (
+                contextlib.suppress(FileNotFoundError, NotADirectoryError),  # the command took it away
+                inroot.opened(self.fd, directory, os.O_PATH | os.O_DIRECTORY) as parent,
+            ):
                 now = os.stat(name, dir_fd=parent, follow_symlinks=False)
                 if os.path.samestat(now, made) and stat.S_ISREG(now.st_mode) and now.st_size == 0:
                     os.unlink(name, dir_fd=parent)

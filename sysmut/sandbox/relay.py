@@ -15,6 +15,8 @@ GRACE = 3.0
 
 _CHUNK = 4096  # PIPE_BUF: what a pipe takes without blocking once poll(2) says that it is writable
 
+_LONGEST_POLL = 1e6  # seconds: poll(2) counts milliseconds in an int
+
 
 @dataclass
 class Stream:
@@ -85,7 +87,7 @@ def _poll(process: int | None, streams: list[Stream], interrupts: int, deadline:
     for fd, events in [(process, select.POLLIN), (interrupts, select.POLLIN), *(w for w in wanted if w)]:
         if fd is not None:
             poll.register(fd, events)
-    pause = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+    pause = None if deadline is None else min(max(0.0, deadline - time.monotonic()), _LONGEST_POLL) * 1000
     return {fd for fd, _ in poll.poll(pause)}
 
 

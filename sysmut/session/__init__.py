@@ -5,6 +5,7 @@ both named to the user: one that was overtaken is sealed and can be activated, a
 under `keep_failed` is left to be looked at.
 """
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -65,12 +66,12 @@ def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrup
     Interrupted for a signal, and the rest of the family; `current` is as before then. The one
     exception is NotDurable, which says so.
     """
-    template = _read_template(top)
     draft = Draft(top, layout.new_id())
     try:
         with draft:
             with toplevel.locked(top, interrupts.check):
                 state = generations.read(top)
+                template = _read_template(top)
                 booted = generations.booted(top)
                 source = generations.find(state, request.source, booted)
                 _require_space(top, config.min_free, "before the session")
@@ -159,14 +160,7 @@ def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
     """Prepare the new generation, run the program in it, and see to it that it succeeded."""
     text = fstab.instantiate(plan.template, f"/{layout.generation(draft.id)}")
     found = fstab.entries(text, f"/{layout.TEMPLATE}")
-    try:
-        inroot.replace(draft.root, _FSTAB, text)
-        with inroot.opened_root(draft.root) as root:
-            for path in mount_points(found):
-                if inroot.status(root, path) is None:
-                    inroot.make_directory(root, path)
-    except OSError as error:
-        raise BadData(f"{layout.root(draft.id)}/{_FSTAB}: cannot be written: {error.strerror}") from None
+    _prepare(draft, text, mount_points(found))
     slot = plan.state.slots.index(plan.source) if plan.source in plan.state.slots else None
     facts = {
         "SYSMUT_GENERATION": draft.id,
@@ -187,6 +181,21 @@ def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
         raise ScriptFailed(f"timed out after {plan.request.timeout:g} s", status=TIMED_OUT)
     if outcome.status:
         raise ScriptFailed(_why(plan.request.program, outcome.status), status=outcome.status)
+
+
+def _prepare(draft: Draft, text: str, directories: tuple[str, ...]) -> None:
+    """Write the generation's fstab, and make the mount points that it lacks."""
+    path = _FSTAB
+    try:
+        inroot.replace(draft.root, path, text)
+        with inroot.opened_root(draft.root) as root:
+            for path in directories:
+                if inroot.status(root, path) is None:
+                    inroot.make_directory(root, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BadData(f"{layout.root(draft.id)}/{path}: cannot be written: {error.strerror}") from None
 
 
 def _why(program: Program, status: int) -> str:
