@@ -17,6 +17,9 @@ TEMPLATE = "fstab"
 PINS = "pins"
 TRIAL = "trial"
 
+MOUNT_POINT = "/run/sysmut"
+"""Where a sysmut process has the top level, seen by itself alone."""
+
 ROOT = "@"
 """The subvolume of a generation that becomes `/`."""
 
@@ -59,6 +62,11 @@ def target_in(link: str, directory: str, target: str) -> str | None:
     joined = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), target))
     parent, name = posixpath.split(joined)
     return name if parent == f"/{directory}" and name else None
+
+
+def shown(text: str) -> str:
+    """A message with paths as the user knows them: from the top level."""
+    return text.replace(f"{MOUNT_POINT}/", "/").replace(MOUNT_POINT, "the top level")
 
 
 def common_name(path: str) -> str:

@@ -16,9 +16,6 @@ from sysmut import btrfs, image, layout, mounts, syscalls
 from sysmut.config import Config
 from sysmut.errors import Busy, NotSysmut, SysmutError, UsageError
 
-MOUNT_POINT = "/run/sysmut"
-"""Where the top level is, for this process alone."""
-
 OVERLAY_LOWER = "/media/root-ro"
 """Where Alpine's initramfs puts the booted generation when `/` is an overlay (overlaytmpfs)."""
 
@@ -62,14 +59,9 @@ class TopLevel:
         return status.f_bavail * status.f_frsize
 
 
-def shown(text: str) -> str:
-    """A message with paths as the user knows them: from the top level."""
-    return text.replace(f"{MOUNT_POINT}/", "/").replace(MOUNT_POINT, "the top level")
-
-
 @contextlib.contextmanager
 def opened(config: Config) -> Iterator[TopLevel]:
-    """The top level that the settings name, mounted at MOUNT_POINT in a new mount namespace.
+    """The top level that the settings name, mounted at layout.MOUNT_POINT in a new mount namespace.
 
     Root is needed. Raises NotSysmut where there is no btrfs. Whether the layout is there is for the
     caller to see.
@@ -84,18 +76,18 @@ def opened(config: Config) -> Iterator[TopLevel]:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount(None, "/", None, syscalls.MS_SLAVE | syscalls.MS_REC)
         with contextlib.suppress(FileExistsError):
-            os.mkdir(MOUNT_POINT, 0o700)
+            os.mkdir(layout.MOUNT_POINT, 0o700)
         if root:
-            syscalls.mount(root, MOUNT_POINT, None, syscalls.MS_BIND)
+            syscalls.mount(root, layout.MOUNT_POINT, None, syscalls.MS_BIND)
         else:
             _mount(device or "")
-        stack.callback(syscalls.umount, MOUNT_POINT, syscalls.MNT_DETACH)
-        fd = os.open(MOUNT_POINT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(syscalls.umount, layout.MOUNT_POINT, syscalls.MNT_DETACH)
+        fd = os.open(layout.MOUNT_POINT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, fd)
-        mounted = mounts.mounted_at(MOUNT_POINT)
+        mounted = mounts.mounted_at(layout.MOUNT_POINT)
         if mounted is None:
-            raise SysmutError(f"{MOUNT_POINT}: not in /proc/self/mountinfo after mounting it")
-        yield TopLevel(MOUNT_POINT, fd, btrfs.filesystem_id(fd, MOUNT_POINT), mounted.device)
+            raise SysmutError(f"{layout.MOUNT_POINT}: not in /proc/self/mountinfo after mounting it")
+        yield TopLevel(layout.MOUNT_POINT, fd, btrfs.filesystem_id(fd, layout.MOUNT_POINT), mounted.device)
 
 
 def _check_root(path: str, given: str) -> None:
@@ -114,12 +106,12 @@ def _mount(device: str) -> None:
     options = f"subvolid={btrfs.FS_TREE}"
     try:
         try:
-            syscalls.mount(device, MOUNT_POINT, "btrfs", syscalls.MS_NOATIME, options)
+            syscalls.mount(device, layout.MOUNT_POINT, "btrfs", syscalls.MS_NOATIME, options)
         except OSError as error:
             if error.errno not in (errno.EROFS, errno.EACCES):
                 raise
             # A write-protected device can still be looked at.
-            syscalls.mount(device, MOUNT_POINT, "btrfs", syscalls.MS_RDONLY, options)
+            syscalls.mount(device, layout.MOUNT_POINT, "btrfs", syscalls.MS_RDONLY, options)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOTBLK):
             raise NotSysmut(f"{device}: not a btrfs filesystem") from None
@@ -187,8 +179,13 @@ def locked(top: TopLevel, check: Callable[[], None] = lambda: None) -> Iterator[
 
     `check` is called while waiting, and may raise to give up. Raises Busy after ten minutes.
     """
-    path = top.at(layout.LINKS)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(top.at(layout.LINKS), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotSysmut(
+            f"not a sysmut system: there is no directory `{layout.LINKS}` at the top level",
+            hint="make it one: sysmut init",
+        ) from None
     try:
         _wait_for_lock(fd, check)
         yield

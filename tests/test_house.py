@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,11 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 def test_every_room_is_on_a_floor() -> None:
     assert {room for room, _, _ in modules()} == set(FLOOR)
+
+
+def test_the_design_document_has_the_same_floors() -> None:
+    rows = re.findall(r"^\| (\d) \| `(\w+)` \|", (PACKAGE.parent / "docs/design.md").read_text(), re.MULTILINE)
+    assert {room: int(floor) for floor, room in rows} == FLOOR
 
 
 def test_imports_go_down_only_and_rooms_on_one_floor_do_not_know_each_other() -> None:

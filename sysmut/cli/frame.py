@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from sysmut.errors import NotRoot, SysmutError, from_oserror
+from sysmut.layout import shown
 
 _CONTROLS = re.compile("[\0-\x1f\x7f\u0080-\u009f]")
 _LOST_READER = 128 + 13
@@ -101,8 +102,6 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> i
 
 
 def _fail(name: str, error: SysmutError, options: list[str]) -> int:
-    from sysmut.toplevel import shown  # late: an error of the command line needs no btrfs
-
     message, hint = shown(error.message), shown(error.hint)
     try:
         _write(sys.stderr, f"{name}: {message}" + (f" ({hint})" if hint else ""))

@@ -172,7 +172,7 @@ def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
     interrupts.check()
     if task.interactive:
         plan.request.announce(f"generation {draft.id}, from {plan.source}: exit publishes it, exit 1 discards it")
-    log = draft.open_log()
+    log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if task.interactive else draft.open_log()
     try:
         outcome = sandbox.run(task, draft.root, plan.request.outputs, log, interrupts)
     finally:

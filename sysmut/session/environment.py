@@ -1,6 +1,5 @@
 """What a session runs, and the environment that it runs in."""
 
-import hashlib
 import os
 import stat
 from collections.abc import Mapping
@@ -40,7 +39,11 @@ class Program:
     @property
     def sha256(self) -> str | None:
         """The script's, in hexadecimal."""
-        return None if self.script is None else hashlib.sha256(self.script).hexdigest()
+        if self.script is None:
+            return None
+        import hashlib  # late: it loads OpenSSL
+
+        return hashlib.sha256(self.script).hexdigest()
 
 
 def command(
