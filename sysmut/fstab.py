@@ -147,28 +147,29 @@ def instantiate(template: str, generation: str) -> str:
 def make_template(source: str, filesystem: str, commons: dict[str, str]) -> str:
     """The template made from a system's own fstab.
 
-    The line for `/` becomes one for the generation on the filesystem with that UUID, keeping its
-    other options; each common (mount point -> subvolume path from the top level) gets a line; `/tmp`
-    gets a tmpfs where nothing is mounted there, for a read-only root cannot hold it. Every other line
-    is kept as it is, and a common comes before what is mounted below it.
+    The line for `/` becomes, in its place, one for the generation on the filesystem with that UUID,
+    keeping its other options; each common (mount point -> subvolume path from the top level) gets a
+    line; `/tmp` gets a tmpfs where nothing is mounted there, for a read-only root cannot hold it. Every
+    other line is kept as it is, and a common comes before what is mounted below it.
     """
-    known = entries(source, "fstab")
-    roots = [entry for entry in known if entry.target == "/"]
-    replaced = {entry.line for entry in roots}
-    targets = {entry.line: entry.target for entry in known}
-    lines = [
-        (targets.get(number, ""), line)
-        for number, line in enumerate(source.rstrip().split("\n"), 1)
-        if number not in replaced and source.strip()
-    ]
-    if "/tmp" not in targets.values() and "/tmp" not in commons:
+    known = {entry.line: entry for entry in entries(source, "fstab")}
+    roots = [number for number, entry in known.items() if entry.target == "/"]
+    lines: list[tuple[str, str]] = []
+    for number, line in enumerate(source.rstrip().split("\n") if source.strip() else (), 1):
+        if number not in roots:
+            lines.append((known[number].target if number in known else "", line))
+        elif number == roots[-1]:
+            lines.append(("/", _root_line(known[number], filesystem)))
+    if not roots:
+        lines.insert(0, ("/", _root_line(None, filesystem)))
+    targets = {target for target, _ in lines} | set(commons)
+    if "/tmp" not in targets:
         lines.append(("/tmp", _line("tmpfs", "/tmp", "tmpfs", "mode=1777,noatime,nosuid,nodev")))
     for target, subvolume in commons.items():
         text = _line(f"UUID={filesystem}", target, "btrfs", f"subvol=/{subvolume},rw,noatime")
         below = [i for i, (other, _) in enumerate(lines) if other.startswith(f"{target}/")]
         lines.insert(below[0] if below else len(lines), (target, text))
-    root = _root_line(roots[-1] if roots else None, filesystem)
-    return "\n".join([root, *(line for _, line in lines)]) + "\n"
+    return "\n".join(line for _, line in lines) + "\n"
 
 
 def _root_line(entry: Entry | None, filesystem: str) -> str:

@@ -1,0 +1,168 @@
+"""`sysmut init [SOURCE]`."""
+
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+import click
+
+from sysmut.cli import options
+from sysmut.cli.frame import Console, printable, require_root
+
+_PATIENCE = 2.0
+"""Seconds before progress is shown."""
+
+_PAUSE = 0.2
+
+
+class Progress:
+    """One line on the terminal, written anew again and again: what is being done, for how long."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted and sys.stderr.isatty()
+        self._began = time.monotonic()
+        self._last = 0.0
+        self._shown = False
+
+    def show(self, doing: str) -> None:
+        """What is being done now."""
+        now = time.monotonic()
+        if not self._wanted or now - self._began < _PATIENCE or now - self._last < _PAUSE:
+            return
+        self._last = now
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+        text = f"{printable(doing)} … {now - self._began:.0f} s"
+        self._write("\r\x1b[K" + text[: width - 1])
+        self._shown = True
+
+    def clear(self) -> None:
+        """Make room for other output."""
+        if self._shown:
+            self._write("\r\x1b[K")
+            self._shown = False
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.buffer.write(text.encode(errors="surrogateescape"))
+            sys.stderr.buffer.flush()
+        except OSError:  # the terminal is gone, and SIGHUP tells
+            self._wanted = False
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.clear()
+
+
+@click.command("init")
+@click.argument("source", required=False, metavar="[SOURCE]")
+@click.option(
+    "--common",
+    "commons",
+    multiple=True,
+    metavar="PATH",
+    help="A directory that no generation owns, as /home; `recommended` stands for those that suit the distribution.",
+)
+@options.SLOTS
+@options.MIN_FREE
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done.")
+@options.common
+def command(source: str | None, commons: tuple[str, ...], dry_run: bool, **values: Any) -> None:
+    """Make a top level and take in the first generation.
+
+    SOURCE is a directory, a tar archive (plain, gzip, xz or zstd), a btrfs subvolume (its path, or
+    subvol=@rootfs from the top level), or / for the running root, which is what is taken where neither
+    SOURCE nor --root, --device or --image is given. A subvolume of the same filesystem is snapshotted,
+    all else is copied; the source is never changed.
+
+    On a sysmut system it changes nothing.
+    """
+    require_root()
+    from sysmut import install, layout, toplevel
+    from sysmut.signals import Interrupts
+
+    console = options.console(values)
+    config = options.settings(values)
+    if source is None and not (config.root or config.device or config.image):
+        source = "/"
+    slots = layout.DEFAULT_SLOTS if config.slots is None else config.slots
+    request = install.Request(source, commons, slots, config.min_free, config.image)
+    with (
+        Interrupts() as interrupts,
+        toplevel.opened(config) as top,
+        Progress(wanted=not console.quiet and not console.as_json) as progress,
+    ):
+        state = install.existing(top, request)
+        if state is not None:
+            _tell_existing(console, state, config.slots)
+            return
+        watch = install.Watch(interrupts, progress.show)
+        plan = install.plan(top, request, watch)
+        progress.clear()
+        if dry_run:
+            _tell_plan(console, plan)
+            return
+        _announce(console, plan)
+        result = install.execute(top, plan, watch)
+        progress.clear()
+    _report(console, plan, result)
+
+
+def _tell_existing(console: Console, state: Any, slots: int | None) -> None:
+    if console.as_json:
+        console.json({"version": 1, "changed": False, "dry_run": False, "slots": list(state.slots)})
+        return
+    console.note(f"already a sysmut system, nothing to do: slot 0 is {state.slots[0]}")
+    if slots is not None and slots != len(state.slots):
+        console.note(f"it has {len(state.slots)} slots; a session changes that: sysmut --slots {slots}")
+
+
+def _tell_plan(console: Console, plan: Any) -> None:
+    from sysmut import install
+
+    if console.as_json:
+        console.json({"version": 1, "changed": False, "dry_run": True, **install.to_json(plan)})
+        return
+    _announce_recommended(console, plan)
+    for line in install.to_lines(plan):
+        console.data(line)
+
+
+def _announce_recommended(console: Console, plan: Any) -> None:
+    if plan.recommended:
+        console.note(f"commons recommended for {plan.distribution}: {' '.join(plan.recommended)}")
+
+
+def _announce(console: Console, plan: Any) -> None:
+    """What the user should know before it is done."""
+    _announce_recommended(console, plan)
+    for note in plan.notes:
+        console.note(f"note: {note}")
+
+
+def _report(console: Console, plan: Any, result: Any) -> None:
+    from sysmut import install
+    from sysmut.status import slot_lines
+
+    if console.as_json:
+        made = {"generation": result.generation, "slots": list(result.state.slots)}
+        console.json({"version": 1, "changed": True, "dry_run": False, **made, **install.to_json(plan)})
+        return
+    console.note(f"made a sysmut system: generation {result.generation}, from {plan.source.given}, is in every slot")
+    for line in slot_lines(result.state, None, {}):
+        console.note(line)
+    for common in plan.commons:
+        console.note(f"common {common.path} is the subvolume /{common.subvolume}")
+    if result.old_template:
+        console.note(f"the template that was there before is kept as /{result.old_template}")
+    console.note("the template for every generation's fstab is /fstab at the top level: look through it")
+    console.note("the boot menu is not set up yet: let it boot /current/0/@/boot with rootflags=subvol=/current/0/@")
+    if plan.source.running:
+        console.note("reboot into it soon: what is written to the running root from now on stays there")
+    else:
+        console.note("then sysmut opens a session in a new generation, and sysmut status shows how it stands")
