@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab, busybox_root, sh
+from tests.lab import Lab, busybox_root, sh, wait_until
 
 _CI = bool(os.environ.get("CI"))
 
@@ -35,10 +35,17 @@ def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """Fails the run when a loop device, a mount or a process of its tests is left."""
     yield
     base = str(tmp_path_factory.getbasetemp())
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not _mounted_or_attached(base))  # the kernel unmounts a bit later what a process had
+    assert _mounted_or_attached(base) == []
+    assert [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if _names(path, base)] == []
+
+
+def _mounted_or_attached(text: str) -> list[str]:
+    """The loop devices and mounts that have the text in them."""
     loops = subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=False).stdout.splitlines()
     points = Path("/proc/self/mountinfo").read_text().splitlines()
-    assert [line for line in [*loops, *points] if base in line] == []
-    assert [path.parent.name for path in Path("/proc").glob("[0-9]*/cmdline") if _names(path, base)] == []
+    return [line for line in [*loops, *points] if text in line]
 
 
 def _names(path: Path, text: str) -> bool:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from sysmut import cleanup, layout
+from sysmut import cleanup, layout, mounts
 from sysmut.cleanup import Use
 from sysmut.generations import State
+from sysmut.mounts import Mount
+from sysmut.toplevel import TopLevel
 from tests.lab import FIRST, Finished, Lab, clean_environment, kill, sh, wait_until
 
 OLD = "20250101000000OldOldOl"
@@ -619,6 +621,17 @@ def test_the_plan_keeps_what_is_in_use_by_any_of_its_subvolumes_or_by_name() -> 
     assert doomed(state(), Use({7: "mounted"}, {}), C=(("@/srv", 7), ("@", 6)), D=(("@", 8),)) == ("D",)
     assert doomed(state(), Use({}, {"C": "mounted"})) == ("D",)
     assert doomed(state(), Use({7: "mounted"}, {"C": "mounted"}), D=(("@", 7),)) == ()
+
+
+def test_a_mount_is_known_by_its_subvolume_where_its_path_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [
+        Mount("0:9", "/elsewhere/@", "/mnt", "btrfs", "/dev/a", "rw,subvolid=7,subvol=/elsewhere/@"),
+        Mount("0:8", "/elsewhere/@", "/mnt", "btrfs", "/dev/b", "rw,subvolid=8,subvol=/elsewhere/@"),
+        Mount("0:9", "/elsewhere/@", "/", "btrfs", "/dev/a", "rw,subvolid=9,subvol=/elsewhere/@"),
+    ]
+    monkeypatch.setattr(mounts, "of_everyone", lambda: iter(seen))
+    found = cleanup.in_use(TopLevel("/run/sysmut", -1, "", "0:9"))
+    assert found == Use({7: "mounted on /mnt", 9: "booted"}, {})
 
 
 def test_the_plan_gives_every_reason_once() -> None:

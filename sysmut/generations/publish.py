@@ -97,10 +97,11 @@ def rollback_target(top: TopLevel, state: State, running: str | None) -> str | N
     that holds a generation made after the one in slot 0 shows that it has been rolled back already.
     """
     first, *others = state.slots
-    ages = {name: btrfs.subvolume_id(top.at(layout.root(name))) for name in state.slots if name is not None}
-    if first is not None and any(ages[name] > ages[first] for name in others if name is not None):
+    roots = {name: top.at(layout.root(name)) for name in state.slots if name is not None}
+    ages = {name: btrfs.subvolume_id(path) for name, path in roots.items() if btrfs.is_subvolume(path)}
+    if first in ages and any(ages.get(name or "", 0) > ages[first] for name in others):
         return None
-    candidates = [name for name in others if name not in (None, first)]
+    candidates = [name for name in others if name in ages and name != first]
     if running in candidates:
         return running
     return candidates[0] if candidates else None

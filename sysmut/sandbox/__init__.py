@@ -18,7 +18,7 @@ from sysmut import syscalls
 from sysmut.errors import SysmutError, UsageError
 from sysmut.sandbox import keeper, relay, terminal
 from sysmut.sandbox.mounting import STANDARD, File, Mount
-from sysmut.signals import Interrupts
+from sysmut.signals import ENDING, Interrupts
 
 __all__ = ["STANDARD", "Command", "File", "Mount", "Outcome", "run"]
 
@@ -103,10 +103,13 @@ def _streams(
 def _start(stack: contextlib.ExitStack, task: keeper.Task, life: _Pipe) -> int:
     """Start the keeper; a pidfd of it. It is killed and reaped when the stack ends."""
     syscalls.unshare(syscalls.CLONE_NEWPID)
+    # A signal that comes before the keeper can pass it on waits until it can.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     pid = os.fork()
     if pid == 0:
         life.write.close()
         keeper.keep(task)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     with open("/proc/self/ns/pid", "rb") as own:  # else the next fork would be into that namespace
         syscalls.setns(own.fileno(), syscalls.CLONE_NEWPID)
     process = os.pidfd_open(pid)

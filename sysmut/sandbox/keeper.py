@@ -91,6 +91,7 @@ def _forward_signals(child: int) -> None:
 
     for number in signals.ENDING:
         signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ENDING)
 
 
 def _reap(child: int, tty: int | None) -> int:
