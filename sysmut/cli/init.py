@@ -33,8 +33,8 @@ class Progress:
             return
         self._last = now
         width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-        text = f"{printable(doing)} … {now - self._began:.0f} s"
-        self._write("\r\x1b[K" + text[: width - 1])
+        elapsed = f" … {now - self._began:.0f} s"
+        self._write("\r\x1b[K" + printable(doing)[: max(0, width - 1 - len(elapsed))] + elapsed)
         self._shown = True
 
     def clear(self) -> None:

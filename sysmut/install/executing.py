@@ -69,6 +69,7 @@ def execute(top: TopLevel, plan: Plan, watch: Watch) -> Result:
     began = time.time()
     watch.interrupts.check()
     with contextlib.ExitStack() as stack:
+        stack.callback(_settle, top)
         made = _make_directories(top)
         stack.enter_context(_alone(top))
         undo = stack.enter_context(Undo())
@@ -79,6 +80,12 @@ def execute(top: TopLevel, plan: Plan, watch: Watch) -> Result:
             _await_space(top, plan, watch)
         draft = stack.enter_context(Draft(top, layout.new_id()))
         return _make(draft, plan, watch, undo, began)
+
+
+def _settle(top: TopLevel) -> None:
+    """Have the space of what was deleted free for the next attempt. Nothing depends on it."""
+    with contextlib.suppress(OSError):
+        top.sync()
 
 
 def _await_space(top: TopLevel, plan: Plan, watch: Watch) -> None:
