@@ -30,7 +30,7 @@ class Scripts:
 
     def __init__(self, lab: Lab, directory: Path) -> None:
         self.lab = lab
-        self._directory = directory
+        self.directory = directory
         self._where = f"UUID={lab.uuid}"
         if subprocess.run(["blkid", "--uuid", lab.uuid], check=False, capture_output=True).returncode != 0:
             self._where = sh("findmnt", "-n", "-o", "SOURCE", lab.top).strip()
@@ -38,15 +38,15 @@ class Scripts:
         self._make("syscln")
 
     def _make(self, name: str) -> None:
-        text = reference(name).replace("UUID=@UUID@", self._where).replace("@MNT@", str(self._directory / "mnt"))
-        (self._directory / name).write_text(text)
-        (self._directory / name).chmod(0o755)
+        text = reference(name).replace("UUID=@UUID@", self._where).replace("@MNT@", str(self.directory / "mnt"))
+        (self.directory / name).write_text(text)
+        (self.directory / name).chmod(0o755)
 
     def run(self, name: str, *arguments: str, typed: str = "") -> Finished:
         """Run one, with this on its standard input."""
         environment = clean_environment(PATH=f"{EXECLINE}:/usr/sbin:/usr/bin:/sbin:/bin")
         return subprocess.run(
-            [self._directory / name, *arguments],
+            [self.directory / name, *arguments],
             check=False, capture_output=True, text=True, timeout=60, env=environment, input=typed,
         )  # fmt: skip
 
@@ -163,7 +163,7 @@ def test_our_syscln_never_touches_their_open_session(both: tuple[Lab, Scripts]) 
     lab, scripts = both
     environment = clean_environment(PATH=f"{EXECLINE}:/usr/sbin:/usr/bin:/sbin:/bin")
     process = subprocess.Popen(
-        [scripts._directory / "sysmut"],
+        [scripts.directory / "sysmut"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
     )  # fmt: skip
     try:
