@@ -78,6 +78,11 @@ def subvolumes(path: "str | int", top: int = FS_TREE) -> Iterator[tuple[str, int
         yield os.fsdecode(name), int(number)
 
 
+def commit(fd: int) -> None:
+    """Commit what is pending, which sets the kernel to giving back the space of what was deleted."""
+    btrfsutil.sync(fd)
+
+
 def create(path: str) -> None:
     """Make an empty subvolume."""
     btrfsutil.create_subvolume(path)

@@ -14,7 +14,7 @@ from sysmut.errors import BadConfiguration
 
 DEFAULT_FILE = "/etc/sysmut.toml"
 
-_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -53,6 +53,9 @@ def load(options: Mapping[str, Any], file: str | None = None) -> Config:
     """
     values: dict[str, Any] = dict(_read(file or DEFAULT_FILE, required=file is not None))
     given = {key: value for key, value in options.items() if value not in (None, ())}
+    for key in ("root", "device", "image"):
+        if given.get(key) == "":  # an unset variable of a script must not mean the running system
+            raise BadConfiguration(f"--{key} is empty", hint="leave it out for the running system")
     if any(key in given for key in ("root", "image")):
         values.pop("device", None)
     if sum(key in given for key in ("root", "device", "image")) > 1:
@@ -75,7 +78,7 @@ def _read(path: str, *, required: bool) -> Mapping[str, Any]:
 
     try:
         values = tomllib.loads(data.decode())
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, [[[[…
         raise BadConfiguration(f"{path}: {error}") from None
     for key, value in values.items():
         if key not in _IN_FILE:

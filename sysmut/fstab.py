@@ -111,6 +111,8 @@ def entries(text: str, name: str) -> tuple[Entry, ...]:
                 hint="mend the line, or make it a comment with # at its start",
             )
         source, target, fstype, options = (decode(field) for field in [*fields, "defaults"][:4])
+        if "\0" in source + target + fstype + options:
+            raise BadData(f"{name}, line {number}: a NUL is in it", hint="mend the line, or take it out")
         if not target.startswith("/") and target not in _NO_TARGET:
             raise BadData(
                 f"{name}, line {number}: the mount point {target!r} is not an absolute path",

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 
 from sysmut import syscalls
 from sysmut.errors import NotSysmut, UsageError
@@ -11,6 +12,8 @@ _SUPER_MAGIC_OFFSET = 0x10040
 """Where a btrfs filesystem says that it is one, from its start."""
 
 _GPT_HEADER = 512
+_FARTHEST = 2**62
+"""No file is as long, whatever a partition table says: offsets have 63 bits."""
 
 
 def attach(image: str) -> int:
@@ -18,16 +21,19 @@ def attach(image: str) -> int:
     detaches itself. Two over the same file would be two devices of one filesystem to the kernel."""
     try:
         fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"--image {image}: no such file") from None
     except IsADirectoryError:
         raise UsageError(f"--image {image}: a directory", hint="for a mounted top level use --root") from None
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise UsageError(f"--image {image}: not a regular file", hint="for a disk use --device")
         fcntl.flock(fd, fcntl.LOCK_EX)  # two at once would both find nothing attached
         offset, size = find_btrfs(fd, image)
         device = _attached(fd, os.path.realpath(image), offset)
         return syscalls.attach_loop(fd, offset, size, path=image) if device is None else device
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: the loop device keeps the file open
         os.close(fd)
 
 
@@ -60,9 +66,10 @@ def find_btrfs(fd: int, name: str) -> tuple[int, int]:
         table = int.from_bytes(header[72:80], "little") * 512
         count, size = (int.from_bytes(header[at : at + 4], "little") for at in (80, 84))
         for index in range(min(count, 1024)):
-            entry = os.pread(fd, 128, table + index * max(size, 128))
+            place = table + index * max(size, 128)
+            entry = os.pread(fd, 128, place) if place < _FARTHEST else b""
             first, last = (int.from_bytes(entry[at : at + 8], "little") for at in (32, 40))
-            if 0 < first <= last < 2**54 and _has_btrfs(fd, first * 512):
+            if 0 < first <= last < _FARTHEST // 512 and _has_btrfs(fd, first * 512):
                 return first * 512, (last - first + 1) * 512
     raise NotSysmut(f"{name}: no btrfs filesystem in it", hint="make one: mkfs.btrfs")
 

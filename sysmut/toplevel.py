@@ -80,7 +80,7 @@ def opened(config: Config) -> Iterator[TopLevel]:
         if root:
             syscalls.mount(root, layout.MOUNT_POINT, None, syscalls.MS_BIND)
         else:
-            _mount(device or "")
+            _mount(device or "", config.image or device or "")
         stack.callback(syscalls.umount, layout.MOUNT_POINT, syscalls.MNT_DETACH)
         fd = os.open(layout.MOUNT_POINT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, fd)
@@ -102,7 +102,7 @@ def _check_root(path: str, given: str) -> None:
         )
 
 
-def _mount(device: str) -> None:
+def _mount(device: str, shown: str) -> None:
     options = f"subvolid={btrfs.FS_TREE}"
     try:
         try:
@@ -114,12 +114,13 @@ def _mount(device: str) -> None:
             syscalls.mount(device, layout.MOUNT_POINT, "btrfs", syscalls.MS_RDONLY, options)
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.ENOTBLK):
-            raise NotSysmut(f"{device}: not a btrfs filesystem") from None
+            hint = "for a disk image use --image" if os.path.isfile(device) else ""
+            raise NotSysmut(f"{shown}: not a btrfs filesystem", hint=hint) from None
         if error.errno == errno.ENODEV:
             raise NotSysmut(
                 "the kernel has no btrfs", hint="load it: modprobe btrfs, or check the running kernel"
             ) from None
-        raise OSError(error.errno, error.strerror, device) from None
+        raise OSError(error.errno, error.strerror, shown) from None
 
 
 def _device(config: Config, stack: contextlib.ExitStack) -> str:

@@ -1,7 +1,6 @@
 """Generations that are hostile, and scripts that are careless: nothing of theirs reaches the host."""
 
 import contextlib
-import fcntl
 import os
 import pty
 import select
@@ -9,7 +8,6 @@ import signal
 import stat
 import subprocess
 import tempfile
-import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,9 +29,9 @@ class Canary:
         for name in NAMES:
             (path / name / "sys").mkdir(parents=True)
         for name in ("fstab", "resolv.conf", "passwd", "init", "sys/kernel"):
-            for directory in (path, path / "etc", path / "proc"):
-                (directory / name).parent.mkdir(exist_ok=True)
-                (directory / name).write_text("the host's own\n")
+            for parent in (path, path / "etc", path / "proc"):
+                (parent / name).parent.mkdir(exist_ok=True)
+                (parent / name).write_text("the host's own\n")
         for directory, _, files in os.walk(path, topdown=False):
             for name in [*files, "."]:
                 # Older than the change, so that relatime shows who reads.
@@ -170,20 +168,20 @@ def replace(path: Path, target: str | Path) -> None:
     path.symlink_to(target)
 
 
-LINKS: dict[str, Callable[[Path, Path], str]] = {
-    "absolute": lambda _, canary: str(canary),
-    "dots": lambda _, canary: "../" * 40 + str(canary)[1:],
-    "proc": lambda _, canary: f"/proc/self/root{canary}",
-    "chain": lambda root, canary: _chain(root, canary),
-    "loop": lambda _, canary: "/etc/loop",
-    "dangling": lambda _, canary: "/nowhere/to/be/found",
-}
-
-
 def _chain(root: Path, canary: Path) -> str:
     (root / "hop1").symlink_to("../../hop2")
     (root / "hop2").symlink_to(canary)
     return "hop1"
+
+
+LINKS: dict[str, Callable[[Path, Path], str]] = {
+    "absolute": lambda _, canary: str(canary),
+    "dots": lambda _, canary: "../" * 40 + str(canary)[1:],
+    "proc": lambda _, canary: f"/proc/self/root{canary}",
+    "chain": _chain,
+    "loop": lambda _, canary: "/etc/loop",
+    "dangling": lambda _, canary: "/nowhere/to/be/found",
+}
 
 
 REPLACED = ("etc/fstab", "etc/resolv.conf", "etc/passwd", "boot", "dev", "etc", "home", "proc", "run", "sys", "tmp")
@@ -365,16 +363,11 @@ def interactive(lab: Lab, typed: bytes) -> tuple[int, str, str]:
     showed, what was on standard error."""
     ours, theirs = pty.openpty()
 
-    def take_terminal() -> None:
-        os.setsid()
-        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
     process = subprocess.Popen(
-        lab.command("sysmut", EVIL),
+        ["setsid", "-c", *lab.command("sysmut", EVIL)],
         stdin=theirs,
         stdout=theirs,
         stderr=subprocess.PIPE,
-        preexec_fn=take_terminal,
         env=clean_environment(TERM="dumb"),
         text=True,
     )

@@ -1,5 +1,6 @@
 """What every command has around it: one place where an error becomes one line and an exit status."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,10 +10,10 @@ from typing import Any
 
 import click
 
-from sysmut.errors import NotRoot, SysmutError, from_oserror
+from sysmut.errors import NotRoot, SysmutError, SystemFailure, from_oserror
 from sysmut.layout import shown
 
-_CONTROLS = re.compile("[\0-\x1f\x7f\u0080-\u009f]")
+_CONTROLS = re.compile("[\0-\x1f\x7f\u0080-\u009f\ud800-\udc7f\udd00-\udfff]")
 _LOST_READER = 128 + 13
 
 
@@ -39,28 +40,37 @@ class Console:
     def note(self, line: str) -> None:
         """What happened, and what to do next; not under --quiet."""
         if not self.quiet:
-            _write(sys.stderr, line)
+            _tell(line)
 
     def detail(self, line: str) -> None:
         """What is told under --verbose only."""
         if self.verbose:
-            _write(sys.stderr, line)
+            _tell(line)
+
+
+def _tell(line: str) -> None:
+    """A line on standard error, which changes nothing of what was done where nobody can read it."""
+    with contextlib.suppress(SystemFailure, _LostReader):
+        _write(sys.stderr, line)
 
 
 def _write(stream: Any, line: str, *, escape: bool = True) -> None:
     """One line, whatever is in the names in it: control characters are escaped, and bytes that are no
-    text are written as they are."""
+    text are written as they are. Unbuffered: Python would try again at exit what could not be written."""
     text = printable(line) if escape else line
+    rest = text.encode("utf-8", errors="surrogateescape") + b"\n"
     try:
         stream.flush()
-        stream.buffer.write(text.encode("utf-8", errors="surrogateescape") + b"\n")
-        stream.buffer.flush()
+        while rest:
+            rest = rest[os.write(stream.fileno(), rest) :]
     except BrokenPipeError:
         raise _LostReader from None  # click would make of it an exit with status 1
+    except OSError as error:
+        raise SystemFailure(f"{stream.name.strip('<>')}: {error.strerror}") from None
 
 
 def printable(text: str) -> str:
-    """The text with control characters, line ends too, as escapes."""
+    """The text with control characters, line ends too, and what UTF-8 cannot say, as escapes."""
     return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
@@ -73,6 +83,7 @@ def require_root() -> None:
 def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> int:
     """Run a command; its exit status. Whatever goes wrong is one line on standard error, with a hint
     behind it; under --json it is a value on standard output too."""
+    _open_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = given[: given.index("--")] if "--" in given else given
     try:
@@ -108,9 +119,22 @@ def _fail(name: str, error: SysmutError, options: list[str]) -> int:
         if "--json" in options:
             told = {"message": message, "hint": hint, "status": error.status, "origin": error.origin}
             Console().json({"version": 1, **error.details, "error": {**told, "generation": error.generation}})
-    except (OSError, _LostReader):  # nobody reads: the exit status still tells
+    except (SystemFailure, _LostReader):  # nobody reads: the exit status still tells
         _silence()
     return error.status
+
+
+def _open_streams() -> None:
+    """Put /dev/null in the place of standard streams that are closed, so that no other file gets
+    their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def _silence() -> None:

@@ -1,5 +1,6 @@
 """The options that several commands have, each declared once."""
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +11,13 @@ from sysmut.cli.frame import Console
 from sysmut.config import Config
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _number(_ctx: click.Context, _option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("not a number")
+    return value
+
 
 _PLACE = (
     click.option("--root", metavar="DIR", envvar="SYSMUT_ROOT", help="A directory where the top level is mounted."),
@@ -30,7 +38,11 @@ MIN_FREE = click.option(
 )
 _SESSION = (
     click.option(
-        "--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="End it after so long."
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        callback=_number,
+        metavar="SECONDS",
+        help="End it after so long.",
     ),
     click.option("--drop-if-unchanged", is_flag=True, help="Discard it if nothing but fstab differs."),
     click.option("--keep-failed", is_flag=True, help="Leave a failed generation for inspection."),

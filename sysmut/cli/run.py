@@ -36,6 +36,6 @@ def command(ctx: click.Context, slot: str, **values: Any) -> None:
     from sysmut.session import Program
 
     argv = ctx.meta.get("sysmut.argv", ())
-    if not argv:
+    if not argv or not argv[0]:
         raise UsageError("no command to run", hint="sysmut run [SLOT] -- COMMAND [ARGUMENT]...")
     carry_out(slot, Program(name=argv[0], argv=argv), values)

@@ -1,5 +1,6 @@
 """What is on disk: the link set in force, the generations, the pins; and what a user calls them."""
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -108,7 +109,9 @@ class _Finder:
     def _by_inode(self, link: str) -> str | None:
         try:
             fd = syscalls.open_in_root(self._top.fd, link, os.O_PATH | os.O_DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                raise
             return None
         try:
             status = os.fstat(fd)

@@ -139,7 +139,7 @@ def remove(top: TopLevel, generation: str) -> tuple[str, ...]:
 def read_record(top: TopLevel, generation: str) -> dict[str, Any] | None:
     """The record of a generation, None where there is none that can be read (the wiki's scripts
     write none)."""
-    with contextlib.suppress(OSError, ValueError, BadData):
+    with contextlib.suppress(OSError, ValueError, RecursionError, BadData):
         value = json.loads(inroot.read(top.at(layout.generation(generation)), layout.RECORD))
         if isinstance(value, dict):
             return value

@@ -75,6 +75,9 @@ def run(command: Command, root: str, outputs: tuple[int, int], log: int, interru
         relayed = [stream for _, stream in streams]
         late = relay.attend(process, relayed, interrupts, command.timeout, hangup=command.interactive)
         outcome = _outcome(report.read.read(), late)
+        for stream in relayed:
+            if outcome.status == 0 and stream.unlogged is not None:
+                raise stream.unlogged
     interrupts.check()
     return outcome
 

@@ -1,13 +1,14 @@
 """What happens while a command runs: its output is passed on and kept, signals and time heeded."""
 
 import contextlib
+import errno
 import os
 import select
 import signal
 import time
 from dataclasses import dataclass
 
-from sysmut.errors import Interrupted
+from sysmut.errors import Interrupted, SystemFailure
 from sysmut.signals import Interrupts
 
 GRACE = 3.0
@@ -27,14 +28,19 @@ class Stream:
     log: int
     pending: bytes = b""
     ended: bool = False
+    unlogged: OSError | None = None
+    """Why the log is not whole, if it is not."""
 
     def take(self) -> None:
-        """Read what is there, and keep it in the log. Raises OSError where the log cannot be written."""
+        """Read what is there, and keep it in the log, as far as that can be written."""
         self.pending = os.read(self.source, _CHUNK)
         self.ended = not self.pending
         rest = self.pending
-        while rest:
-            rest = rest[os.write(self.log, rest) :]
+        try:
+            while rest:
+                rest = rest[os.write(self.log, rest) :]
+        except OSError as error:  # the command may well notice the full disk by itself, and end better
+            self.unlogged = OSError(error.errno, f"the session's log: {error.strerror}")
 
     def show(self) -> None:
         """Pass on what was taken. Raises Interrupted where the reader, or the terminal, is gone."""
@@ -44,7 +50,9 @@ class Stream:
             pass
         except BrokenPipeError:
             raise Interrupted(signal.SIGPIPE, "SIGPIPE: nobody reads the output any more") from None
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise SystemFailure(f"the output cannot be written: {error.strerror}") from None
             raise Interrupted(signal.SIGHUP, "the loss of its terminal") from None
 
     @property

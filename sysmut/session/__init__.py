@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sysmut import compare, fstab, generations, inroot, layout, sandbox, toplevel
+from sysmut import btrfs, compare, fstab, generations, inroot, layout, sandbox, toplevel
 from sysmut.config import Config
 from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError, from_oserror
 from sysmut.generations import Draft, NotDurable, State
@@ -26,6 +26,9 @@ TIMED_OUT = 124
 """The exit status for a script that took too long, as timeout(1) has it."""
 
 _FSTAB = "etc/fstab"
+
+_RECLAIM = 0.5
+"""Seconds for which btrfs may take its time to give back what was deleted."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,11 @@ def _read_template(top: TopLevel) -> str:
 
 def _require_space(top: TopLevel, floor: int, when: str) -> None:
     free = top.free()
+    deadline = time.monotonic() + _RECLAIM
+    while free < floor and time.monotonic() < deadline:
+        btrfs.commit(top.fd)  # what was deleted a moment ago (by syscln, or a session that failed) is free soon
+        time.sleep(0.05)
+        free = top.free()
     if free < floor:
         raise NoSpace(
             f"{free // 2**20} MiB are free {when}, fewer than the {floor // 2**20} MiB of min_free",

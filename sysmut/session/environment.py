@@ -68,8 +68,8 @@ def command(
         return Command(
             (path,),
             environment,
-            # An ignored error would publish a broken generation.
-            fallback=("sh", "-e", path),
+            # An ignored error would publish a broken generation. A binary of another kind is no script.
+            fallback=() if b"\0" in program.script.partition(b"\n")[0] else ("sh", "-e", path),
             timeout=timeout,
             mounts=mounts,
             files=(File(path, program.script, 0o700),),

@@ -8,9 +8,9 @@ there could not be taken back when the session fails. The settings can ask for o
 import os
 from collections.abc import Callable
 
-from sysmut import btrfs, fstab, syscalls
+from sysmut import btrfs, fstab, layout, syscalls
 from sysmut.config import Config
-from sysmut.errors import BadConfiguration
+from sysmut.errors import BadConfiguration, BadData
 from sysmut.fstab import Entry
 from sysmut.sandbox import STANDARD, Mount
 from sysmut.toplevel import TopLevel
@@ -50,8 +50,14 @@ def _from_entry(top: TopLevel, entry: Entry) -> Mount | None:
         return None
     subvolume = entry.subvolume
     number = entry.option("subvolid")
-    if not subvolume and number is not None and number.isdigit() and int(number) != btrfs.FS_TREE:
-        subvolume = btrfs.subvolume_path(top.fd, int(number))
+    if not subvolume and number not in (None, str(btrfs.FS_TREE)):
+        try:
+            subvolume = btrfs.subvolume_path(top.fd, int(number or ""))
+        except (OSError, ValueError, OverflowError):
+            raise BadData(
+                f"/{layout.TEMPLATE}, line {entry.line}: there is no subvolume with the id {number}",
+                hint="name it by its path: subvol=/commons/NAME",
+            ) from None
     if not subvolume:
         return None  # the top level itself: a session touches the new generation only
     return Mount(top.at(subvolume), entry.target, flags=flags)
