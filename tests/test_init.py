@@ -203,14 +203,14 @@ def test_the_running_root_is_what_is_taken_where_nothing_is_named(empty: Lab, so
         "for d in usr lib lib64 work proc sys dev run tmp; do mount --rbind /$d /mnt/$d || exit 98; done;"
         'cd /mnt && pivot_root . home && cd / && PATH=/usr/bin:/usr/sbin exec "$@"'
     )
-    program = empty.command("sysmut", "init", "--common", "/var/log", "--json")
+    program = empty.command("sysmut", "init", "--common", "/var/log")
     program = [part for part in program if part not in ("--root", str(empty.top))]
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", inside, "sh", *program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     root = first(empty)
-    assert '"kind": "subvolume"' in done.stdout
+    assert "reboot into it soon" in done.stderr
     assert "compress=zstd" in (root / "etc/fstab").read_text()
     assert os.listdir(root / "work") == []
     assert os.listdir(root / "var/log") == []
@@ -283,6 +283,42 @@ def test_what_is_protected_by_chattr_is_moved_all_the_same(empty: Lab, source: P
     assert (empty.top / "commons/@var@log/deep/file").read_text() == "kept"
     assert os.listdir(first(empty) / "var/log") == []
     sh("chattr", "-R", "-ia", old / "var/log")
+
+
+def test_subvolumes_where_a_common_is_to_be_become_directories(empty: Lab, source: Path) -> None:
+    old = subvolume_with(empty, source, "@")
+    (old / "home").rmdir()
+    sh("btrfs", "subvolume", "create", old / "home")
+    (old / "home").chmod(0o711)
+    sh("btrfs", "subvolume", "create", old / "home/inner")
+    (old / "home/inner/file").write_text("inner")
+    sh("btrfs", "subvolume", "create", old / "srv")
+    said = init(empty, "subvol=@", "--common", "/home")
+    root = first(empty)
+    assert (empty.top / "commons/@home/inner/file").read_text() == "inner"
+    assert ((root / "home").stat().st_mode & 0o7777, os.listdir(root / "home")) == (0o711, [])
+    inner = [line.split()[-1] for line in sh("btrfs", "subvolume", "list", "-o", root).splitlines()]
+    assert inner == [f"snapshots/{empty.slots[0]}/@/srv"]
+    assert "will be read-only, as parts of the generation: the subvolumes /srv;" in said
+    works(empty)
+
+
+def test_a_default_subvolume_that_no_boot_loader_boots_from_is_told(empty: Lab, source: Path) -> None:
+    old = subvolume_with(empty, source, "@")
+    sh("btrfs", "subvolume", "set-default", old)
+    assert "and rEFInd boots only from 5: btrfs subvolume set-default 5" in init(empty, "subvol=@")
+
+
+def test_subvolumes_that_fstab_mounts_and_snapshots_of_other_tools_are_left_out(empty: Lab, source: Path) -> None:
+    old = subvolume_with(empty, source, "@")
+    (old / "etc/fstab").write_text(f"UUID={empty.uuid} /opt btrfs subvol=/@/opt 0 0\n")
+    for name in ("opt", ".snapshots", ".snapshots/1"):
+        sh("btrfs", "subvolume", "create", old / name)
+    (old / "opt/file").touch()
+    said = init(empty, "subvol=@")
+    assert "not taken in, as it is another filesystem or subvolume: /.snapshots, /.snapshots/1, /opt" in said
+    assert sh("btrfs", "subvolume", "list", "-o", first(empty)) == ""
+    assert empty.session("ls /opt").stdout == "file\n"
 
 
 def test_an_empty_common_that_is_there_is_used_with_its_properties(empty: Lab, source: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from sysmut.errors import BadData
+from sysmut.install import executing
 from tests.lab import Lab, clean_environment, sh, wait_until
 from tests.test_init import debian, empty, first, init, pack, source, subvolume_with, works
 
@@ -344,6 +346,63 @@ def test_a_second_init_at_the_same_time_is_told_to_wait(empty: Lab, source: Path
     init(empty, source)
 
 
+LATE = """
+import sys
+from sysmut import install, toplevel, config
+from sysmut.signals import Interrupts
+with Interrupts() as interrupts, toplevel.opened(config.Config(root=sys.argv[1])) as top:
+    watch = install.Watch(interrupts)
+    plan = install.plan(top, install.Request(sys.argv[2]), watch)
+    print(plan.leftovers, flush=True)
+    sys.stdin.read()
+    try:
+        install.execute(top, plan, watch)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_generation_that_was_half_made_when_looked_at_is_not_taken_for_garbage_later(
+    empty: Lab, source: Path, tmp_path: Path
+) -> None:
+    quicker = slow(empty, tmp_path, source)
+    command = [sys.executable, "-c", LATE, str(empty.top), str(source)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as late:
+        assert late.stdout is not None
+        (half_made,) = os.listdir(empty.top / "snapshots")
+        assert half_made in late.stdout.readline()
+        (tmp_path / "slow/waiting.enough").touch()
+        quicker.communicate(timeout=30)
+        assert quicker.returncode == 0
+        before = empty.picture()
+        said, _ = late.communicate("")
+    assert said.startswith("Busy meanwhile this has become a sysmut system")
+    assert empty.picture() == before
+    assert empty.slots == [half_made] * 4
+
+
+def test_a_filesystem_that_cannot_be_written_to_is_refused(empty: Lab, source: Path) -> None:
+    (empty.top / "snapshots").mkdir()
+    sh("mount", "-o", "remount,ro", empty.top)
+    refused(empty, source, status=71, because="Read-only file system")
+
+
+def test_what_cannot_be_taken_back_is_told(tmp_path: Path) -> None:
+    undone: list[str] = []
+
+    def fail() -> None:
+        with executing.Undo() as undo:
+            undo.add(lambda: undone.append("first"))
+            undo.add((tmp_path / "gone").rmdir)
+            undo.add(lambda: undone.append("last"))
+            raise BadData("it failed", hint="mend it")
+
+    with pytest.raises(BadData, match="it failed") as caught:
+        fail()
+    assert undone == ["last", "first"]
+    assert f"mend it; not removed: {tmp_path}/gone: No such file" in caught.value.hint
+
+
 # -- failures in the middle ---------------------------------------------------------------------------
 
 FILL = """
@@ -387,7 +446,7 @@ trap "" TERM
 /bin/{name} "$@" || exit
 echo $$ >{waiting}.new
 mv {waiting}.new {waiting}
-exec sleep 3600
+until [ -e {waiting}.enough ]; do sleep 0.05; done
 """
 
 

@@ -76,8 +76,8 @@ def command(source: str | None, commons: tuple[str, ...], dry_run: bool, **value
     """Make a top level and take in the first generation.
 
     SOURCE is a directory, a tar archive (plain, gzip, xz or zstd), a btrfs subvolume (its path, or
-    subvol=@rootfs from the top level), or / for the running root, which is what is taken where neither
-    SOURCE nor --root, --device or --image is given. A subvolume of the same filesystem is snapshotted,
+    subvol=@rootfs from the top level), or / for the running root, which is what is taken where SOURCE
+    is not given. A subvolume of the same filesystem is snapshotted,
     all else is copied; the source is never changed.
 
     On a sysmut system it changes nothing.
@@ -88,8 +88,6 @@ def command(source: str | None, commons: tuple[str, ...], dry_run: bool, **value
 
     console = options.console(values)
     config = options.settings(values)
-    if source is None and not (config.root or config.device or config.image):
-        source = "/"
     slots = layout.DEFAULT_SLOTS if config.slots is None else config.slots
     request = install.Request(source, commons, slots, config.min_free, config.image)
     with (

@@ -73,12 +73,14 @@ def execute(top: TopLevel, plan: Plan, watch: Watch) -> Result:
         made = _make_directories(top)
         stack.enter_context(_alone(top))
         undo = stack.enter_context(Undo())
-        for name in made:
-            undo.add(functools.partial(os.rmdir, top.at(name)))
-        if plan.leftovers:
-            leftovers.clear(top, plan.leftovers)
-            _await_space(top, plan, watch)
+        for path in made:
+            undo.add(functools.partial(os.rmdir, path))
+        _require_nothing(top)
+        # Found anew: one that was half made when the plan was may be sealed by now, and in force.
+        leftovers.clear(top, leftovers.find(top))
+        _await_space(top, plan, watch)
         draft = stack.enter_context(Draft(top, layout.new_id()))
+        undo.add(functools.partial(_require_removed, draft))
         return _make(draft, plan, watch, undo, began)
 
 
@@ -92,23 +94,35 @@ def _await_space(top: TopLevel, plan: Plan, watch: Watch) -> None:
     """Raise NoSpace unless there is room; what was just deleted takes a moment to be free."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        watch.tick("clearing away what is left of an earlier run")
-        top.sync()
+        watch.tick("making room")
         try:
             return require_space(top, plan)
         except NoSpace:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or not plan.leftovers:
                 raise
+        top.sync()
         time.sleep(0.05)
 
 
+def _require_removed(draft: Draft) -> None:
+    """Raise OSError where a draft that failed could not be removed."""
+    if draft.left_behind is not None:
+        raise OSError(draft.left_behind.message)
+
+
 def _make_directories(top: TopLevel) -> list[str]:
-    made = []
-    for name in (layout.SNAPSHOTS, layout.LINKS, layout.NEXT, layout.COMMONS):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(top.at(name), 0o755)
-            os.chmod(top.at(name), 0o755)
-            made.append(name)
+    """Make the directories of the layout that are missing; their paths."""
+    made: list[str] = []
+    try:
+        for name in (layout.SNAPSHOTS, layout.LINKS, layout.NEXT, layout.COMMONS):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(top.at(name), 0o755)
+                made.append(top.at(name))
+                os.chmod(top.at(name), 0o755)  # whatever the umask is
+    except OSError:
+        for path in made:
+            os.rmdir(path)
+        raise
     return made
 
 

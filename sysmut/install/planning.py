@@ -6,18 +6,18 @@ import shlex
 from sysmut import fstab, generations, inroot, layout
 from sysmut.errors import BadData, NoSpace, UsageError
 from sysmut.generations import State
-from sysmut.install import commons, leftovers, source
+from sysmut.install import commons, leftovers, remarks, source
 from sysmut.install.model import DIRECTORY, KEPT, RECOMMENDED, SUBVOLUME, Common, Plan, Request, Source, Watch
 from sysmut.install.view import OTHER, View
 from sysmut.toplevel import TopLevel
 
 _FSTAB = "etc/fstab"
 _FOR_KERNEL = ("proc", "sys", "dev", "run", "tmp")
-_SHOWN = 5
 
 
 def existing(top: TopLevel, request: Request) -> State | None:
-    """The system that is there already, and has the commons asked for; None where there is none.
+    """The system that is there already, and has the commons that were named; None where there is none.
+    RECOMMENDED asks it for nothing: what suits a system changes with what is installed in it.
 
     Raises UsageError where it lacks one, and NotSysmut where it is broken.
     """
@@ -66,7 +66,7 @@ def plan(top: TopLevel, request: Request, watch: Watch) -> Plan:
         mount_points=_mount_points(view, entries, tuple(own)),
         distribution=distribution,
         recommended=recommended,
-        notes=(*notes, *told, *_notes(top, entries, old)),
+        notes=(*notes, *told, *remarks.on(top, found, entries, tuple(own), old)),
         leftovers=old,
         min_free=request.min_free,
         tools=tools,
@@ -139,9 +139,8 @@ def _completed(
     complete = Source(found.kind, found.given, found.path, found.running, inner, found.compression, size)
     if found.kind == SUBVOLUME:
         source.require_no_swap(top, complete)
-    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
-    shown = ", ".join(f"/{path}" for path in left[:_SHOWN])
-    return complete, (f"not taken in, as it is another filesystem or subvolume: {shown}{more}",) if left else ()
+    note = f"not taken in, as it is another filesystem or subvolume: {remarks.shown(left)}"
+    return complete, (note,) if left else ()
 
 
 def _distribution(view: View) -> tuple[tuple[str, ...], str]:
@@ -201,25 +200,3 @@ def _mount_points(view: View, entries: tuple[fstab.Entry, ...], own: tuple[str, 
             raise BadData(f"/{path} in the source is not a directory, and so cannot be mounted on")
     targets = [entry.target for entry in entries if entry.is_mount and entry.target != "/"]
     return tuple(sorted({*_FOR_KERNEL, *(path.strip("/") for path in (*targets, *own))}))
-
-
-def _notes(top: TopLevel, entries: tuple[fstab.Entry, ...], old: tuple[str, ...]) -> list[str]:
-    """What the user should know about the source's fstab, and about what is there already."""
-    notes = []
-    for entry in entries:
-        if entry.target == "/boot":
-            notes.append(
-                f"/boot is on another filesystem ({entry.source}): the kernels there are no part of a generation, and "
-                "a boot menu for /current/0/@/boot cannot find them"
-            )
-        if entry.fstype == "swap" and entry.source.startswith("/") and not entry.source.startswith("/dev/"):
-            notes.append(
-                f"the swap file {entry.source} cannot be used in a read-only root: take its line out of /fstab"
-            )
-    try:
-        known = {layout.generation(name) for name in os.listdir(top.at(layout.SNAPSHOTS))} - set(old)
-    except FileNotFoundError:
-        known = set()
-    if known:
-        notes.append(f"{len(known)} in snapshots/ already, which no slot will hold: syscln deletes what is not pinned")
-    return notes

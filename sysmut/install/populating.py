@@ -106,7 +106,23 @@ def move_commons(top: TopLevel, root: int, plan: Plan, watch: Watch, undo: AddUn
                 programs.run(argv, watch, f"moving {common.path} into its common", keep=(fd,))
                 staged.append(Staged(common, temporary))
                 _empty(fd, common.path, watch)
+        _unnest(root, common.path)
     return staged
+
+
+def _unnest(root: int, path: str) -> None:
+    """Make a plain directory of an empty subvolume that a common is mounted on: it would be
+    snapshotted with every generation for nothing."""
+    above, name = os.path.split(path)
+    with inroot.opened(root, above, os.O_RDONLY | os.O_DIRECTORY) as parent:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        with inroot.opened(root, path, os.O_RDONLY | os.O_DIRECTORY) as fd:
+            if not syscalls.is_subvolume_root(status) or os.listdir(fd):
+                return
+        _remove(parent, name, os.rmdir)
+        os.mkdir(name, 0o700, dir_fd=parent)
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=parent)
+        os.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=parent)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ def find(top: TopLevel, given: str | None) -> Source:
         source = _by_path(top, "/")
         if source.kind != SUBVOLUME:
             raise UsageError(
-                "the running system's root is not on this filesystem",
+                "the running system's root is no subvolume of this filesystem",
                 hint="name what the first generation is made from: sysmut init [OPTIONS] SOURCE",
             )
         return source
