@@ -82,8 +82,8 @@ def survey(top: TopLevel) -> tuple[State, dict[str, tuple[tuple[str, int], ...]]
 
 
 def in_use(top: TopLevel) -> Use:
-    """What any process has mounted of this filesystem, or inside a generation of it (as the wiki's
-    script does during its session, which takes no lock)."""
+    """What any process has mounted of this filesystem, or has as its root directory, or has something
+    mounted in (as the wiki's script does during its session, which takes no lock)."""
     numbers: dict[int, str] = {}
     names: dict[str, str] = {}
     seen = list(mounts.of_everyone())
@@ -100,6 +100,10 @@ def in_use(top: TopLevel) -> Use:
                 owner = layout.owner_of(mount.point[len(point) :])
                 if owner is not None:
                     names.setdefault(owner, f"{mount.point} is mounted in it")
+    for fd in mounts.roots():
+        with contextlib.suppress(OSError):  # another kind of filesystem has no id
+            if btrfs.filesystem_id(fd, "") == top.filesystem:
+                numbers.setdefault(btrfs.subvolume_id(fd), "the root directory of a process")
     return Use(numbers, names)
 
 

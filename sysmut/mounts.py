@@ -112,3 +112,24 @@ def _view(process: str) -> tuple[int, int, int] | None:
         return os.stat(f"/proc/{process}/ns/mnt").st_ino, root.st_dev, root.st_ino
     except PermissionError:
         return None
+
+
+def roots() -> Iterator[int]:
+    """The root directory of every process, opened, one for each device number; closed after use. A
+    process in a chroot below its mount's point sees no mount at all in its mountinfo."""
+    seen = set()
+    for process in os.listdir("/proc"):
+        if not process.isdigit():
+            continue
+        try:
+            device = os.stat(f"/proc/{process}/root").st_dev
+            if device in seen:
+                continue
+            fd = os.open(f"/proc/{process}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        seen.add(device)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
