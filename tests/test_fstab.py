@@ -84,8 +84,8 @@ def test_a_template_made_from_a_systems_fstab_keeps_its_lines_and_its_root_optio
     )
     made = fstab.make_template(source, "new", {"/home": "commons/@home", "/var/log": "commons/@var@log"})
     assert made.splitlines() == [
-        "UUID=new / btrfs subvol=CURRENT_SNAPSHOTS_PATH/@,ro,compress=zstd 0 0",
         "# /etc/fstab",
+        "UUID=new / btrfs subvol=CURRENT_SNAPSHOTS_PATH/@,ro,compress=zstd 0 0",
         "",
         "UUID=2FE6 /boot/efi vfat umask=0077 0 1",
         "/dev/sda3 none swap sw 0 0",
@@ -106,6 +106,6 @@ def test_an_empty_fstab_and_a_tmp_of_its_own_make_a_template_too() -> None:
     assert [found.target for found in fstab.entries(fstab.make_template("", "u", {}), "made")] == ["/", "/tmp"]
     made = fstab.make_template("tmpfs /tmp tmpfs size=1G\nUUID=o / ext4 errors=remount-ro 0 1\n", "u", {})
     assert made.splitlines() == [
-        "UUID=u / btrfs subvol=CURRENT_SNAPSHOTS_PATH/@,ro,noatime 0 0",
         "tmpfs /tmp tmpfs size=1G",
+        "UUID=u / btrfs subvol=CURRENT_SNAPSHOTS_PATH/@,ro,noatime 0 0",
     ]
