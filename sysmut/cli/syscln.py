@@ -56,7 +56,7 @@ def _preview(console: Console, planned: Any) -> None:
 
 def _report(console: Console, report: Any) -> int:
     """Say what was done. Raises the first failure, with all that was done in its details."""
-    from sysmut.toplevel import shown
+    from sysmut.layout import shown
 
     told = {
         "dry_run": False,
