@@ -441,11 +441,13 @@ def test_the_json_tells_what_was_made(empty: Lab, source: Path) -> None:
 
 
 def test_doing_it_again_changes_nothing(empty: Lab, source: Path) -> None:
+    (source / "var/lib/dpkg").mkdir(parents=True)
     init(empty, source, "--common", "/home")
     before, template = empty.picture(), empty.template
     for arguments in ([source], [], ["/not/there"], [source, "--common", "/home/"]):
         assert "already a sysmut system, nothing to do" in init(empty, *arguments)
     said = init(empty, source, "--common", "/var/log", status=64)
     assert "init does not change one (btrfs subvolume create commons/@var@log" in said
+    assert "the package database" in init(empty, source, "--common", "/var", status=65)
     assert "it has 4 slots" in init(empty, source, "--slots", "6")
     assert (empty.picture(), empty.template) == (before, template)

@@ -8,7 +8,7 @@ from sysmut.errors import BadData, NoSpace, UsageError
 from sysmut.generations import State
 from sysmut.install import commons, leftovers, remarks, source
 from sysmut.install.model import DIRECTORY, KEPT, RECOMMENDED, SUBVOLUME, Common, Plan, Request, Source, Watch
-from sysmut.install.view import OTHER, View
+from sysmut.install.view import OTHER, Tree, View
 from sysmut.toplevel import TopLevel
 
 _FSTAB = "etc/fstab"
@@ -31,6 +31,8 @@ def existing(top: TopLevel, request: Request) -> State | None:
     mounted = {entry.target for entry in fstab.entries(template, f"/{layout.TEMPLATE}")}
     for path in _explicit(request):
         if path not in mounted:
+            if state.slots[0] is not None:  # what no system may have must not be recommended to this one
+                commons.require_possible(Tree(top.at(layout.root(state.slots[0]))), path)
             name = f"{layout.COMMONS}/{layout.common_name(path)}"
             raise UsageError(
                 f"already a sysmut system, in which {path} is no common; init does not change one",
