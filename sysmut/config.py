@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sysmut.errors import BadConfiguration
+from sysmut.errors import BadConfiguration, UsageError
 
 DEFAULT_FILE = "/etc/sysmut.toml"
 
@@ -49,19 +49,25 @@ def load(options: Mapping[str, Any], file: str | None = None) -> Config:
     """The settings in force. `options` are those given by option or environment (None: not given);
     `file` is read if it is there, and must be there if it was asked for.
 
-    Raises BadConfiguration, with the file and the key, for what cannot be meant.
+    Raises UsageError, with the option, or BadConfiguration, with the file and the key, for what cannot
+    be meant.
     """
     values: dict[str, Any] = dict(_read(file or DEFAULT_FILE, required=file is not None))
     given = {key: value for key, value in options.items() if value not in (None, ())}
-    for key in ("root", "device", "image"):
-        if given.get(key) == "":  # an unset variable of a script must not mean the running system
-            raise BadConfiguration(f"--{key} is empty", hint="leave it out for the running system")
-    if any(key in given for key in ("root", "image")):
+    places = [key for key in ("root", "device", "image") if key in given]
+    for place in places:
+        if given[place] == "":  # an unset variable of a script must not mean the running system
+            raise UsageError(f"--{place} is empty", hint="leave it out for the running system")
+    if len(places) > 1:
+        raise UsageError(f"--{' and --'.join(places)} each name the top level", hint="give one of them")
+    if places:
         values.pop("device", None)
-    if sum(key in given for key in ("root", "device", "image")) > 1:
-        raise BadConfiguration("--root, --device and --image name the top level in three ways", hint="give one of them")
-    values.update(given)
-    return Config(**{key: _checked(key, value, "options") for key, value in values.items()})
+    for key, value in given.items():
+        try:
+            values[key] = _checked(key, value)
+        except ValueError as error:
+            raise UsageError(f"--{key.replace('_', '-')} {error}") from None
+    return Config(**values)
 
 
 def _read(path: str, *, required: bool) -> Mapping[str, Any]:
@@ -80,37 +86,41 @@ def _read(path: str, *, required: bool) -> Mapping[str, Any]:
         values = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, [[[[…
         raise BadConfiguration(f"{path}: {error}") from None
+    checked = {}
     for key, value in values.items():
         if key not in _IN_FILE:
             raise BadConfiguration(
                 f"{path}: {key!r} is not a setting", hint=f"the settings are: {', '.join(sorted(_IN_FILE))}"
             )
-        _checked(key, value, path)
-    return values
+        try:
+            checked[key] = _checked(key, value)
+        except ValueError as error:
+            raise BadConfiguration(f"{path}: {key} {error}") from None
+    return checked
 
 
-def _checked(key: str, value: Any, where: str) -> Any:
-    """The value in the type that Config has for `key`."""
+def _checked(key: str, value: Any) -> Any:
+    """The value in the type that Config has for `key`. Raises ValueError, saying what it must be."""
     if key in ("environment", "mounts"):
         if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        raise BadConfiguration(f"{where}: {key} must be a list of strings")
+        raise ValueError("must be a list of strings")
     if key == "slots":
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
             return value
-        raise BadConfiguration(f"{where}: {key} must be a number from 1 to 100")
+        raise ValueError("must be a number from 1 to 100")
     if key == "min_free":
-        return parse_size(value, where, key)
+        return parse_size(value)
     if isinstance(value, str) and "\0" not in value:
         return value
-    raise BadConfiguration(f"{where}: {key} must be a string")
+    raise ValueError("must be a string")
 
 
-def parse_size(value: Any, where: str, key: str) -> int:
-    """Bytes, from a number or from text such as `64M` (powers of 1024)."""
+def parse_size(value: Any) -> int:
+    """Bytes, from a number or from text such as `64M` (powers of 1024). Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise BadConfiguration(f'{where}: {key} must be a size, as "64M"')
+        raise ValueError('must be a size, as "64M"')
     return int(match[1]) * _UNITS[match[2].upper()]

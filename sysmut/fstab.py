@@ -93,7 +93,7 @@ def encode(field: str) -> str:
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(text.split("\n"), 1):
-        fields = line.replace("\r", "").split()
+        fields = [field for field in re.split("[ \t]+", line.removesuffix("\r")) if field]
         if fields and not fields[0].startswith("#"):
             yield number, fields
 

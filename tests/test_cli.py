@@ -51,6 +51,11 @@ def test_options_may_come_before_the_verb_and_a_slot_is_no_verb(lab: Lab) -> Non
     assert "no generation is named 'nonsense'" in lab.sysmut("--script", sys.executable, "nonsense").stderr
 
 
+def test_an_option_that_names_the_top_level_beats_the_environment(lab: Lab) -> None:
+    for name, value in (("SYSMUT_DEVICE", "/dev/nowhere"), ("SYSMUT_IMAGE", "/nowhere"), ("SYSMUT_ROOT", "/nowhere")):
+        assert lab.sysmut("status", environment={name: value}).returncode == 0
+
+
 def test_a_defect_is_one_line_with_its_place_and_a_traceback_only_under_verbose(tmp_path: Path) -> None:
     (tmp_path / "btrfsutil.py").write_text("raise RuntimeError('broken')\n")
     done = run("sysmut", "status", "--root", str(tmp_path), path=tmp_path)

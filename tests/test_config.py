@@ -4,7 +4,7 @@ import pytest
 from pyfakefs.fake_filesystem import FakeFilesystem
 
 from sysmut import config
-from sysmut.errors import BadConfiguration
+from sysmut.errors import BadConfiguration, UsageError
 
 FILE = config.DEFAULT_FILE
 
@@ -75,12 +75,19 @@ def test_a_file_that_was_asked_for_must_be_there_and_readable(fs: FakeFilesystem
 
 def test_two_places_for_the_top_level_are_refused(fs: FakeFilesystem) -> None:
     assert not fs.exists(FILE)
-    with pytest.raises(BadConfiguration, match="--root, --device and --image"):
+    with pytest.raises(UsageError, match="--root and --image each name the top level"):
         config.load({"root": "/mnt", "image": "x"})
+
+
+@pytest.mark.parametrize(("key", "value"), [("root", ""), ("slots", 0), ("min_free", "lots"), ("shell", "\0")])
+def test_an_option_that_cannot_be_meant_is_named(fs: FakeFilesystem, key: str, value: object) -> None:
+    assert not fs.exists(FILE)
+    with pytest.raises(UsageError, match=f"--{key.replace('_', '-')} "):
+        config.load({key: value})
 
 
 @pytest.mark.parametrize(
     ("text", "count"), [("64M", 2**26), ("1 GiB", 2**30), ("10k", 10240), ("7", 7), (7, 7), ("2TB", 2**41)]
 )
 def test_sizes(text: object, count: int) -> None:
-    assert config.parse_size(text, "options", "min_free") == count
+    assert config.parse_size(text) == count

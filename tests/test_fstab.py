@@ -36,6 +36,10 @@ def test_a_line_that_is_none_of_fstabs_is_named_by_its_number(line: str) -> None
         fstab.entries(f"# first\n{line}\n", "/fstab")
 
 
+def test_only_spaces_and_tabs_part_fields() -> None:
+    assert entry("UUID=u /a\u00a0b\x0bc btrfs").target == "/a\u00a0b\x0bc"
+
+
 def test_the_last_of_an_option_counts_and_others_have_none() -> None:
     found = entry("UUID=u /x btrfs subvol=a,noatime,subvol=/b/")
     assert (found.subvolume, found.option("compress"), found.option("noatime")) == ("b", None, "")

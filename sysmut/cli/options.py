@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from sysmut import config
 from sysmut.cli.frame import Console
@@ -78,8 +79,13 @@ def console(values: dict[str, Any]) -> Console:
 
 
 def settings(values: dict[str, Any]) -> Config:
-    """Take the settings out of a command's parameters."""
+    """Take the settings out of a command's parameters. Where an option names the top level, what the
+    environment says of it does not count."""
     file = values.pop("config_file")
     names = Config.__dataclass_fields__
     given = {name: values.pop(name) for name in tuple(values) if name in names}
+    context = click.get_current_context()
+    sources = {name: context.get_parameter_source(name) for name in ("root", "device", "image")}
+    if ParameterSource.COMMANDLINE in sources.values():
+        given.update({name: None for name, source in sources.items() if source is ParameterSource.ENVIRONMENT})
     return config.load(given, file)

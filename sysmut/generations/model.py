@@ -132,10 +132,11 @@ def _slots(top: TopLevel, link_set: str, found: _Finder) -> tuple[str | None, ..
             f"`current` names {path}, which is not there",
             hint=f"point it at a link set that is: ls {layout.LINKS} at the top level",
         ) from None
-    numbers = sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == str(int(name)))
+    short = (name for name in names if name.isascii() and name.isdigit() and len(name) <= _SLOT_DIGITS)
+    numbers = {int(name) for name in short if name == str(int(name))}
     if not numbers:
         raise NotSysmut(f"`current` names {path}, in which there are no slots")
-    return tuple(found.named_by(f"{path}/{number}") for number in numbers)
+    return tuple(found.named_by(f"{path}/{number}") for number in range(max(numbers) + 1))
 
 
 def _pins(top: TopLevel, found: _Finder) -> dict[str, str]:
