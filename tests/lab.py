@@ -42,6 +42,11 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {**kept, **more}
 
 
+def without_coverage() -> dict[str, str]:
+    """The environment for a run that is not measured: on the clock, or with nowhere to write."""
+    return {name: value for name, value in clean_environment().items() if not name.startswith(("COVERAGE", "PYTHON"))}
+
+
 class Lab:
     """One filesystem, mounted at `top`. Every command is run on it by --root."""
 
@@ -172,7 +177,7 @@ class Lab:
 
     def run(self, program: str, *arguments: str | Path, timeout: float = 120, **options: Any) -> Finished:
         """Run it to its end, without a terminal."""
-        environment = clean_environment(**options.pop("environment", {}))
+        environment = options.pop("env", None) or clean_environment(**options.pop("environment", {}))
         if "input" not in options:
             options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(

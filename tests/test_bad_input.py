@@ -14,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from tests.lab import FIRST, PLACEHOLDER, Finished, Lab, clean_environment, kill, sh, start_of, wait_until
+from tests.lab import (
+    FIRST,
+    PLACEHOLDER,
+    Finished,
+    Lab,
+    clean_environment,
+    kill,
+    sh,
+    start_of,
+    wait_until,
+    without_coverage,
+)
 
 OTHER = "20260102000000AbCdEfGh"
 
@@ -83,8 +94,9 @@ def every_command(lab: Lab) -> Iterator[Finished]:
 
 @pytest.mark.parametrize("arguments", EVERY_COMMAND)
 def test_without_root_nothing_is_tried(shared_lab: Lab, arguments: list[str]) -> None:
-    require_refused(shared_lab.sysmut(*arguments, user=65534, group=65534, extra_groups=[]), 77, "only root")
-    require_refused(shared_lab.syscln(user=65534, group=65534, extra_groups=[]), 77, "only root")
+    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": [], "env": without_coverage()}
+    require_refused(shared_lab.sysmut(*arguments, **nobody), 77, "only root")
+    require_refused(shared_lab.syscln(**nobody), 77, "only root")
 
 
 @pytest.fixture

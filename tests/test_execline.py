@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import FIRST, Finished, Lab, busybox_root, clean_environment, sh
+from tests.lab import FIRST, Finished, Lab, busybox_root, clean_environment, sh, without_coverage
 
 EXECLINE = Path("/usr/lib/execline/bin")
 RUNS = 9
@@ -205,9 +205,7 @@ def test_a_whole_session_beside_theirs_on_the_clock(
 ) -> None:
     lab, scripts = both
     # As a program that is installed: compiled, and not watched by coverage.
-    environment = {
-        name: value for name, value in clean_environment().items() if not name.startswith(("COVERAGE", "PYTHON"))
-    }
+    environment = without_coverage()
     environment["PYTHONPYCACHEPREFIX"] = str(tmp_path / "compiled")
     command = lab.command("sysmut", "--script", "/bin/true")
     assert subprocess.run(command, check=False, capture_output=True, env=environment).returncode == 0

@@ -37,9 +37,7 @@ def publish(top: TopLevel, slots: tuple[str, ...], check: Callable[[], None] = l
         check()
         os.rename(staged, current)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(staged)
-        _discard(path)
+        _take_back(top, name, staged)
         raise
     try:
         top.sync()
@@ -65,11 +63,17 @@ def _stage(staged: str, name: str) -> None:
     os.symlink(f"./{layout.link_set(name)}", staged)
 
 
-def _discard(path: str) -> None:
+def _take_back(top: TopLevel, name: str, staged: str) -> None:
+    """Remove the link set that was not published. Whatever went wrong: never one that `current` names."""
     with contextlib.suppress(OSError):
-        for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")
-        os.rmdir(path)
+        os.unlink(staged)
+    with contextlib.suppress(OSError):
+        current = os.readlink(top.at(layout.CURRENT)) if os.path.lexists(top.at(layout.CURRENT)) else ""
+        path = top.at(layout.link_set(name))
+        if layout.target_in(layout.CURRENT, layout.LINKS, current) != name:
+            for link in os.listdir(path):
+                os.unlink(f"{path}/{link}")
+            os.rmdir(path)
 
 
 def activate(top: TopLevel, state: State, generation: str, check: Callable[[], None] = lambda: None) -> State:
