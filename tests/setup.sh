@@ -34,14 +34,14 @@ need_environment() {
     if ! cmp -s setup.cfg .venv/made-for; then
         echo "making the Python environment in .venv"
         /usr/bin/python3 -m venv --clear --system-site-packages .venv
-        .venv/bin/pip install -q --disable-pip-version-check -e .
+        .venv/bin/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e .
         cp setup.cfg .venv/made-for
     fi
 }
 
 need_test_packages() {
     if [ ! -e .venv/made-for-tests ]; then
-        .venv/bin/pip install -q --disable-pip-version-check -e '.[test]'
+        .venv/bin/pip install -q --disable-pip-version-check --config-settings editable_mode=compat -e '.[test]'
         touch .venv/made-for-tests
     fi
 }

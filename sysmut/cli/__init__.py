@@ -3,15 +3,18 @@
 Each verb is a small module of this package, imported when it is used.
 """
 
-import importlib
-import sys
-from collections.abc import Sequence
-from typing import Any
+import gc
 
-import click
+gc.disable()  # before the imports: the process is short-lived, and collecting costs more than it frees
 
-from sysmut import __version__
-from sysmut.cli.frame import run
+import importlib  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from typing import NoReturn  # noqa: E402
+
+import click  # noqa: E402
+
+from sysmut import __version__  # noqa: E402
+from sysmut.cli.frame import leave, run  # noqa: E402
 
 VERBS = {
     "activate": "Make a generation slot 0.",
@@ -81,6 +84,6 @@ def command() -> None:
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> Any:
-    """The console script `sysmut`: never returns."""
-    sys.exit(run(command, "sysmut", arguments))
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console script `sysmut`."""
+    leave(run(command, "sysmut", arguments))

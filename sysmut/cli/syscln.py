@@ -1,14 +1,13 @@
 """`syscln`: delete the generations that nothing refers to any more."""
 
-import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from sysmut import __version__
 from sysmut.cli import options
-from sysmut.cli.frame import Console, require_root, run
+from sysmut.cli.frame import Console, leave, require_root, run
 from sysmut.errors import SysmutError
 
 
@@ -88,6 +87,6 @@ def _report(console: Console, report: Any) -> int:
     raise failure
 
 
-def main(arguments: Sequence[str] | None = None) -> Any:
-    """The console script `syscln`: never returns."""
-    sys.exit(run(command, "syscln", arguments))
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The console script `syscln`."""
+    leave(run(command, "syscln", arguments))
