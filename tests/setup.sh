@@ -4,8 +4,7 @@
 PATH=$PATH:/usr/sbin:/sbin:/usr/lib/execline/bin
 export PATH DEBIAN_FRONTEND=noninteractive
 debian="btrfs-progs python3 python3-venv python3-click python3-btrfsutil mmdebstrap execline
-    busybox-static acl attr zstd xz-utils strace mount util-linux
-    libc-bin e2fsprogs"
+    busybox-static acl attr zstd xz-utils strace mount util-linux libc-bin e2fsprogs"
 alpine="btrfs-progs py3-btrfs-progs py3-click python3 util-linux coreutils tar zstd"
 
 need_root() {
