@@ -17,7 +17,9 @@ class Interrupts:
     """A context in which SIGINT, SIGTERM and SIGHUP are noted instead of acted upon.
 
     `received` is the first that came, 0 while none has; `fd` becomes readable when one comes. A
-    signal that was ignored before (nohup) stays ignored.
+    signal that was ignored before (nohup) stays ignored. What else the caller has left that would be in
+    the way is mended: a mask that holds these signals back, and SIGCHLD ignored, which would reap
+    our children before we can.
     """
 
     def __init__(self) -> None:
@@ -33,6 +35,8 @@ class Interrupts:
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         return self
 
     def _note(self, number: int, _frame: FrameType | None) -> None:

@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.lab import FIRST, Lab, sh
+from tests.lab import FIRST, Lab, clean_environment, kill, sh
 
 
 def test_a_session_publishes_a_sealed_generation_as_slot_0(lab: Lab) -> None:
@@ -99,6 +102,24 @@ def test_a_session_has_its_usual_signals_and_no_open_files_of_sysmuts(lab: Lab) 
     *masks, count = done.stdout.split()[1::2] + [done.stdout.splitlines()[-1]]
     assert {int(mask, 16) for mask in masks[:2]} == {0}
     assert int(count) <= 5  # a line for the total, 0, 1, 2, and the directory itself
+
+
+def test_a_caller_that_ignores_its_children_and_holds_signals_back_is_no_hindrance(lab: Lab) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n"
+        "os.execvp(sys.argv[1], sys.argv[1:])\n"
+    )
+    start = [sys.executable, "-c", code, *lab.command("sysmut", "run", "--")]
+    done = subprocess.run([*start, "sh", "-c", "exit 5"], check=False, env=clean_environment(), timeout=60)
+    assert done.returncode == 5
+    command = [*start, "sh", "-c", "echo ready; sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        assert kill(process, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert lab.generations == {FIRST}
 
 
 def test_output_is_shown_where_it_belongs_and_kept_whole(lab: Lab) -> None:
