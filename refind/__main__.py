@@ -5,6 +5,7 @@ apart), 1 findings, 2 a file could not be read."""
 
 import argparse
 import dataclasses
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--filesystem-uuid", action="append", default=[], metavar="UUID", help="one that volume must not name"
     )
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be of any bytes
     found: dict[Finding, None] = {}
     unread = False
     for name in options.files:

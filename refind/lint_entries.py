@@ -111,10 +111,10 @@ def _volume(desk: Desk, line: Line, roots: frozenset[str], filesystem_uuids: fro
     volume = line.args[0].lower()
     advice = "name the partition by its PARTUUID or PARTLABEL, or the filesystem by its label"
     if volume in filesystem_uuids or volume in roots:
-        message = f"volume {volume} is the UUID of a filesystem, which rEFInd does not know"
+        message = f"volume {line.args[0]!a} is the UUID of a filesystem, which rEFInd does not know"
         yield desk.error(line, "volume-uuid", message, advice)
     elif _SERIAL.fullmatch(volume):
-        message = f"volume {volume} looks like the serial number of a filesystem, which rEFInd does not know"
+        message = f"volume {line.args[0]!a} looks like the serial number of a filesystem, which rEFInd does not know"
         yield desk.warning(line, "volume-uuid", message, advice)
 
 

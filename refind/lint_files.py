@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from refind.finding import Desk, Finding
 from refind.keywords import keyword
-from refind.parse import Document
+from refind.parse import Document, posix
 from refind.tokens import Line
 from refind.tree import Block
 
@@ -37,7 +37,7 @@ def _include(desk: Desk, document: Document, line: Line, *, outermost: bool) -> 
     elif not document.includes(line):
         yield desk.warning(line, "include-itself", "the file includes itself", "take the line out")
     elif document.read_include and document.included[line.number] is None:
-        message = f"no file {line.args[0]!a} to include; rEFInd goes on without it"
+        message = f"no file {posix(line.args[0])!a} to include; rEFInd goes on without it"
         yield desk.error(line, "include-missing", message, "put the file beside refind.conf, or take the line out")
     if not outermost:
         message = "from an include within a stanza rEFInd takes no entries"

@@ -23,7 +23,8 @@ def findings(document: Document) -> Iterator[Finding]:
                 yield from _default(Desk(each.name), line, config, whole=whole)
     if _shown(config):
         yield from _scanfor(config)
-        if document.main and whole and "default_selection" not in config.globals:
+        choice = len(_shown(config)) > 1 or any(entry.submenus for entry in _shown(config))
+        if document.main and whole and choice and "default_selection" not in config.globals:
             message = "with no default_selection, rEFInd boots again what was booted last"
             yield Desk(document.name).note(1, "default-unset", message, f"{_STICKS}: name the title of an entry")
 

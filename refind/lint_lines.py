@@ -73,9 +73,7 @@ def _heading(desk: Desk, line: Line) -> Iterator[Finding]:
             line, "brace-in-title", f"the brace is part of the title {title.text!a}", "put a blank before it"
         )
     elif rest and not rest[0].startswith("{"):
-        yield desk.error(
-            line, "title-unquoted", f"the title is only {title.text!a}", "put the whole title in quotes"
-        )
+        yield desk.error(line, "title-unquoted", f"the title is only {title.text!a}", "put the whole title in quotes")
     elif len(rest) > 1 or (rest and rest[0] != "{"):
         yield desk.error(
             line, "one-line", "rEFInd passes over what follows { in its line", "give each keyword and } its own line"

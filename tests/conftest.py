@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -11,6 +12,12 @@ import pytest
 from tests.lab import Lab, busybox_root, sh, wait_until
 
 _CI = bool(os.environ.get("CI"))
+
+# Whoever started the tests may ignore these (nohup, a job in the background), and what a program is
+# born with it keeps; the programs under test are to have the usual.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,6 +14,7 @@ import pytest
 from sysmut.cli import SESSION, VERBS
 
 PACKAGE = Path(__file__).parents[1] / "sysmut"
+REFIND = PACKAGE.parent / "refind"
 
 FLOORS = (
     {"errors", "layout", "syscalls"},
@@ -32,6 +33,12 @@ def modules() -> Iterator[tuple[str, Path, ast.Module]]:
         room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if room not in ("__init__", "__main__"):
             yield room, path, ast.parse(path.read_text())
+
+
+def refind_modules() -> Iterator[tuple[str, Path, ast.Module]]:
+    """The same of the package beside it, which has no rooms."""
+    for path in sorted(REFIND.rglob("*.py")):
+        yield "refind", path, ast.parse(path.read_text())
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -64,6 +71,11 @@ def test_imports_go_down_only_and_rooms_on_one_floor_do_not_know_each_other() ->
     assert wrong == []
 
 
+def test_refind_imports_nothing_of_sysmut_and_only_the_standard_library() -> None:
+    found = {name.split(".")[0] for _, _, tree in refind_modules() for name in imported(tree)}
+    assert found - sys.stdlib_module_names == {"refind"}
+
+
 @pytest.mark.parametrize(
     ("module", "rooms"),
     [
@@ -91,7 +103,7 @@ def test_only_the_command_line_prints_or_exits() -> None:
 def test_functions_are_of_at_most_40_lines() -> None:
     long = [
         f"{path.name}: {node.name}"
-        for _, path, tree in modules()
+        for _, path, tree in (*modules(), *refind_modules())
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 40
     ]
@@ -100,7 +112,7 @@ def test_functions_are_of_at_most_40_lines() -> None:
 
 def test_every_module_and_public_function_says_what_it_is_for() -> None:
     silent = []
-    for _, path, tree in modules():
+    for _, path, tree in (*modules(), *refind_modules()):
         if not ast.get_docstring(tree):
             silent.append(path.name)
         for node in tree.body:
