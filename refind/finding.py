@@ -6,6 +6,45 @@ from typing import Literal
 from refind.tokens import Line
 
 Severity = Literal["error", "warning", "note"]
+Code = Literal[
+    "add-options",
+    "after-brace",
+    "before-brace",
+    "brace-in-title",
+    "closing-brace",
+    "default-nothing",
+    "default-sticks",
+    "default-submenu",
+    "default-unquoted",
+    "default-unset",
+    "extra-words",
+    "global-in-stanza",
+    "include-in-stanza",
+    "include-itself",
+    "include-missing",
+    "include-nested",
+    "include-words",
+    "initrd-twice",
+    "mixed",
+    "mixed-root",
+    "no-loader",
+    "no-title",
+    "non-ascii",
+    "not-in-submenu",
+    "one-line",
+    "options-before-loader",
+    "options-long",
+    "options-unquoted",
+    "outside",
+    "quote",
+    "scanfor",
+    "stray-brace",
+    "swallowed",
+    "title-unquoted",
+    "unclosed",
+    "unknown",
+    "volume-uuid",
+]
 
 
 @dataclass(frozen=True)
@@ -16,7 +55,7 @@ class Finding:
 
     file: str
     line: int
-    code: str
+    code: Code
     severity: Severity
     message: str
     advice: str
@@ -31,18 +70,18 @@ class Desk:
 
     file: str
 
-    def error(self, line: Line | int, code: str, message: str, advice: str) -> Finding:
+    def error(self, line: Line | int, code: Code, message: str, advice: str) -> Finding:
         """It will not do what it says."""
         return self._finding(line, code, "error", message, advice)
 
-    def warning(self, line: Line | int, code: str, message: str, advice: str) -> Finding:
+    def warning(self, line: Line | int, code: Code, message: str, advice: str) -> Finding:
         """It probably will not do what is meant."""
         return self._finding(line, code, "warning", message, advice)
 
-    def note(self, line: Line | int, code: str, message: str, advice: str) -> Finding:
+    def note(self, line: Line | int, code: Code, message: str, advice: str) -> Finding:
         """Worth knowing."""
         return self._finding(line, code, "note", message, advice)
 
-    def _finding(self, line: Line | int, code: str, severity: Severity, message: str, advice: str) -> Finding:
+    def _finding(self, line: Line | int, code: Code, severity: Severity, message: str, advice: str) -> Finding:
         number = line if isinstance(line, int) else line.number
         return Finding(self.file, number, code, severity, message, advice)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from refind.finding import Desk, Finding
+from refind.finding import Code, Desk, Finding
 from refind.keywords import BLOCKS, keyword
 from refind.model import Boot, Entry, Submenu
 from refind.parse import Document, entry
@@ -17,6 +17,7 @@ _ONE_WORD = frozenset(
     ("loader", "initrd", "options", "add_options", "volume", "icon", "ostype", "graphics", "firmware_bootnum")
 )
 _ROOT_UUID = re.compile(r"(?:^|\s)root=(?:UUID=|/dev/disk/by-uuid/)([0-9A-Za-z-]+)")
+_MICROCODE = r'give every other one within options: "initrd=\path\of\microcode.img …"'
 _SERIAL = re.compile(r"[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}|[0-9A-Fa-f]{16}")
 
 
@@ -72,10 +73,8 @@ def _entry(desk: Desk, meant: Entry, part: _Part) -> Iterator[Finding]:
             before.append(line)
         elif keyword(line) == "loader" and line.args:
             for early in before:
-                yield desk.error(
-                    *(early, "options-before-loader", f"loader in line {line.number} discards these options"),
-                    "put options after loader",
-                )
+                message = f"loader in line {line.number} discards these options"
+                yield desk.error(early, "options-before-loader", message, "put options after loader")
             before = []
 
 
@@ -85,7 +84,7 @@ def _both(desk: Desk, part: _Part, filesystem_uuids: frozenset[str]) -> Iterator
     for line in part.lines:
         word, count = keyword(line), len(line.args)
         if word in _ONE_WORD and count > 1:
-            code = "options-unquoted" if word.endswith("options") else "extra-words"
+            code: Code = "options-unquoted" if word.endswith("options") else "extra-words"
             advice = f'put all of it in quotes: {word} "…"' if word != "initrd" else _MICROCODE
             yield desk.error(line, code, f"{word} takes one word, here {line.args[0]!a}; the rest is lost", advice)
         if word == "initrd" and word in seen:
@@ -96,14 +95,10 @@ def _both(desk: Desk, part: _Part, filesystem_uuids: frozenset[str]) -> Iterator
             yield from _volume(desk, line, part.roots, filesystem_uuids)
         seen[word] = line
     if len(part.boot.command_line) > OPTIONS_LIMIT:
-        yield desk.error(
-            *(part.last("options"), "options-long"),
-            f"{len(part.boot.command_line):,} characters of options; the kernel cuts them at about {OPTIONS_LIMIT:,}",
-            "shorten them",
+        message = (
+            f"{len(part.boot.command_line):,} characters of options; the kernel cuts them at {OPTIONS_LIMIT:,} or so"
         )
-
-
-_MICROCODE = r'give every other one within options: "initrd=\path\of\microcode.img …"'
+        yield desk.error(part.last("options"), "options-long", message, "shorten them")
 
 
 def _volume(desk: Desk, line: Line, roots: frozenset[str], filesystem_uuids: frozenset[str]) -> Iterator[Finding]:

@@ -108,10 +108,8 @@ def _swallowed(desk: Desk, block: Block, name: str) -> Iterator[Finding]:
     for line in block.lines:
         word = keyword(line)
         if word in BLOCKS and len(line.tokens) > 1:
-            yield desk.error(
-                *(line, "swallowed", f"this {word} becomes part of {name}, which is not closed before it"),
-                "add a line with only } before this one",
-            )
+            message = f"this {word} becomes part of {name}, which is not closed before it"
+            yield desk.error(line, "swallowed", message, "add a line with only } before this one")
 
 
 def _outside(desk: Desk, line: Line) -> Iterator[Finding]:
