@@ -756,15 +756,16 @@ def test_the_command_says_nothing_of_a_clean_file(tmp_path: Path, capsys: pytest
 def test_the_command_prints_one_line_for_each_finding_and_follows_includes_as_fat_does(tmp_path: Path) -> None:
     (tmp_path / "EFI/refind").mkdir(parents=True)
     path = tmp_path / "EFI/refind/refind.conf"
-    path.write_text("include Theme.CONF\ninclude /efi/refind/other.conf\ninclude gone/x.conf\n")
+    path.write_text("include Theme.CONF\ninclude /efi/refind/other.conf\ninclude gone/x.conf\ninclude theme.conf/x\n")
     (path.parent / "theme.conf").write_text("timout 3\n")
     (path.parent / "other.conf").write_text("timeout 3\n")
     command = [sys.executable, "-m", "refind", str(path)]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
-    assert (done.returncode, len(lines), done.stderr) == (1, 2, "")
+    assert (done.returncode, len(lines), done.stderr) == (1, 3, "")
     assert lines[0].startswith(f"{path}:3: error: no file 'gone/x.conf' to include")
-    assert lines[1].startswith(f"{path.parent}/Theme.CONF:1: warning: rEFInd has no keyword 'timout' (")
+    assert lines[1].startswith(f"{path}:4: error: no file 'theme.conf/x' to include")
+    assert lines[2].startswith(f"{path.parent}/Theme.CONF:1: warning: rEFInd has no keyword 'timout' (")
 
 
 def test_the_command_prints_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
