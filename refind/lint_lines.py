@@ -57,9 +57,12 @@ def _braces(desk: Desk, line: Line) -> Iterator[Finding]:
         yield desk.error(
             line, "before-brace", "rEFInd passes over a line that begins with {", "put the brace on a line of its own"
         )
-    if texts[0].endswith("}") or any(text.endswith("}") for text in bare):
+    if texts[0].startswith("}") or texts[0].endswith("}") or any(text.endswith("}") for text in bare):
         yield desk.error(
-            line, "closing-brace", "this } closes nothing: it is not the first word", "put it on a line of its own"
+            line,
+            "closing-brace",
+            "this } closes nothing: it is no word of its own at the start",
+            "put it on a line of its own",
         )
     if keyword(line) in BLOCKS and len(texts) > 1:
         yield from _heading(desk, line)

@@ -611,6 +611,7 @@ CASES: list[tuple[str, str, str]] = [
     ("after-brace", stanza("loader /k") + stanza("loader /k")[:-1] + " x\n", stanza("loader /k") + "# x\n"),
     ("closing-brace", stanza("loader /k }"), stanza('loader "/k}"')),
     ("closing-brace", stanza("loader /k", "disabled}"), stanza("loader /k", "disabled")),
+    ("closing-brace", stanza("loader /k", "};"), stanza("loader /k", "} # ;")),
     ("before-brace", "menuentry A\n{ loader /k\n}\n", "menuentry A\n{\nloader /k\n}\n"),
     ("one-line", "menuentry A { loader /k\nloader /k\n}\n", "menuentry A { # loader\nloader /k\n}\n"),
     ("one-line", "menuentry A {loader /k\nloader /k\n}\n", "menuentry A\nloader /k\n}\n"),
@@ -789,4 +790,4 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_are_linted(
     assert main([str(tmp_path / "none.conf"), str(tmp_path / "x.conf")]) == 2
     out, err = capsys.readouterr()
     assert err == f"cannot read {tmp_path}/none.conf: No such file or directory\n"
-    assert "this } closes nothing" in out
+    assert out.startswith(f"{tmp_path}/x.conf:1: warning: this }} closes nothing (")
