@@ -110,6 +110,11 @@ def seal(path: str) -> None:
     _set_read_only(path, True)
 
 
+def unseal(path: str) -> None:
+    """Make one subvolume writable: only for one that is to be deleted."""
+    _set_read_only(path, False)
+
+
 def _set_read_only(path: str, value: bool) -> None:
     btrfsutil.set_subvolume_read_only(path, value)
 

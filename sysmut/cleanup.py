@@ -5,7 +5,6 @@ what is in use at the moment of deletion, whatever the plan says. The kernel its
 mounted subvolume without a word, and empties the running root.
 """
 
-import contextlib
 import dataclasses
 import errno
 import os
@@ -14,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sysmut import btrfs, generations, layout, mounts, toplevel
+from sysmut import btrfs, generations, layout, toplevel
 from sysmut.errors import SysmutError, from_oserror
-from sysmut.generations import State
+from sysmut.generations import State, Use, in_use
 from sysmut.toplevel import TopLevel
 
 NOT_REFERENCED = "nothing refers to it"
@@ -24,14 +23,6 @@ OPEN = "open in a session"
 
 _FRESH = 0.05
 """Seconds for which a look at every process's mounts counts as of this moment."""
-
-
-@dataclass(frozen=True)
-class Use:
-    """What keeps generations that are in use: by subvolume id, and by the directory's name."""
-
-    subvolumes: Mapping[int, str]
-    names: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,32 +72,6 @@ def survey(top: TopLevel) -> tuple[State, dict[str, tuple[tuple[str, int], ...]]
     return state, {name: tuple(items) for name, items in found.items()}, in_use(top)
 
 
-def in_use(top: TopLevel) -> Use:
-    """What any process has mounted of this filesystem, or has as its root directory, or has something
-    mounted in (as the wiki's script does during its session, which takes no lock)."""
-    numbers: dict[int, str] = {}
-    names: dict[str, str] = {}
-    seen = list(mounts.of_everyone())
-    tops = {m.point.rstrip("/") for m in seen if m.device == top.device and m.root == "/"}
-    for mount in seen:
-        if mount.device == top.device and mount.root != "/":
-            reason = "booted" if mount.point == "/" else f"mounted on {mount.point}"
-            if (number := mount.subvolume) is not None:
-                numbers.setdefault(number, reason)
-            if (owner := layout.owner_of(mount.root)) is not None:
-                names.setdefault(owner, reason)
-        for point in tops:
-            if mount.point.startswith(f"{point}/"):
-                owner = layout.owner_of(mount.point[len(point) :])
-                if owner is not None:
-                    names.setdefault(owner, f"{mount.point} is mounted in it")
-    for fd in mounts.roots():
-        with contextlib.suppress(OSError):  # another kind of filesystem has no id
-            if btrfs.filesystem_id(fd, "") == top.filesystem:
-                numbers.setdefault(btrfs.subvolume_id(fd), "the root directory of a process")
-    return Use(numbers, names)
-
-
 def plan(state: State, subvolumes: Mapping[str, tuple[tuple[str, int], ...]], use: Use) -> Plan:
     """What is to become of every generation, and which link sets go. Pure."""
     verdicts = []
@@ -126,19 +91,12 @@ def without_sessions(top: TopLevel, planned: Plan) -> Plan:
     anyway."""
     verdicts = []
     for verdict in planned.verdicts:
-        with _claimed(top, verdict.generation) as claimed:
-            verdicts.append(verdict if claimed else Verdict(verdict.generation, True, (OPEN,)))
+        try:
+            with toplevel.claimed(top.at(layout.generation(verdict.generation))) as claimed:
+                verdicts.append(verdict if claimed else Verdict(verdict.generation, True, (OPEN,)))
+        except FileNotFoundError:
+            continue  # gone since it was looked at
     return dataclasses.replace(planned, verdicts=tuple(verdicts))
-
-
-@contextlib.contextmanager
-def _claimed(top: TopLevel, generation: str) -> Iterator[bool]:
-    """Whether the generation's directory could be locked: no session has it open."""
-    fd = os.open(top.at(layout.generation(generation)), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        yield toplevel.try_lock(fd)
-    finally:
-        os.close(fd)
 
 
 def execute(top: TopLevel, planned: Plan) -> Report:
@@ -151,7 +109,7 @@ def execute(top: TopLevel, planned: Plan) -> Report:
     guard = _Guard(top)
     for name in planned.doomed:
         try:
-            with _claimed(top, name) as claimed:
+            with toplevel.claimed(top.at(layout.generation(name))) as claimed:
                 subvolumes = planned.subvolumes.get(name, ())
                 reason = guard.reason(name, subvolumes) if claimed else OPEN
                 if reason:
@@ -159,7 +117,8 @@ def execute(top: TopLevel, planned: Plan) -> Report:
                 else:
                     _delete(top, name, subvolumes, report)
         except OSError as error:
-            report.failed.append((name, _explained(error)))
+            if os.path.lexists(top.at(layout.generation(name))):  # else somebody else removed it
+                report.failed.append((name, _explained(error)))
     for name in planned.link_sets:
         try:
             _remove_link_set(top, name, report)

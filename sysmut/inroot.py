@@ -5,6 +5,7 @@ caller: every path is resolved inside the root by the kernel, and only regular f
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -45,7 +46,9 @@ def status(root: int | str, path: str) -> os.stat_result | None:
     try:
         with opened(root, path) as fd:
             return os.fstat(fd)
-    except OSError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
         return None
 
 
@@ -77,10 +80,15 @@ def replace(root: int | str, path: str, text: str, mode: int = 0o644) -> None:
             os.unlink(temporary, dir_fd=parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o600, dir_fd=parent)
-        with open(fd, "wb") as file:
-            file.write(text.encode(errors="surrogateescape"))
-            _copy_owner(fd, parent, name, mode)
-        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        try:
+            with open(fd, "wb") as file:
+                file.write(text.encode(errors="surrogateescape"))
+                _copy_owner(fd, parent, name, mode)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=parent)
+            raise
 
 
 def is_temporary(name: str) -> bool:

@@ -45,6 +45,7 @@ FS_IMMUTABLE_FL = 0x10
 FS_APPEND_FL = 0x20
 
 LOOP_CONFIGURE = 0x4C0A
+LOOP_CLR_FD = 0x4C01
 LOOP_GET_STATUS64 = 0x4C05
 LOOP_CTL_GET_FREE = 0x4C82
 LO_FLAGS_AUTOCLEAR = 4
@@ -60,6 +61,7 @@ _libc.mount.argtypes = (
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.unshare.argtypes = (ctypes.c_int,)
 _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+_libc.swapoff.argtypes = (ctypes.c_char_p,)
 _libc.syncfs.argtypes = (ctypes.c_int,)
 _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong)
 _libc.syscall.restype = ctypes.c_long
@@ -194,6 +196,20 @@ def attach_loop(backing: int, offset: int, size: int, path: str) -> int:
     finally:
         os.close(control)
     raise OSError(errno.EBUSY, "no loop device is free", path)
+
+
+def detach_loop(fd: int, path: str) -> None:
+    """Detach the open loop device from its file, at the latest when nobody has it open any more."""
+    try:
+        fcntl.ioctl(fd, LOOP_CLR_FD)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # nothing is attached
+            raise OSError(error.errno, error.strerror, path) from None
+
+
+def swapoff(path: str) -> None:
+    """swapoff(2)."""
+    _check(_libc.swapoff(_path(path)), path)
 
 
 def is_subvolume_root(status: os.stat_result) -> bool:

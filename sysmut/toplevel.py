@@ -81,13 +81,19 @@ def opened(config: Config) -> Iterator[TopLevel]:
             syscalls.mount(root, layout.MOUNT_POINT, None, syscalls.MS_BIND)
         else:
             _mount(device or "", config.image or device or "")
-        stack.callback(syscalls.umount, layout.MOUNT_POINT, syscalls.MNT_DETACH)
+        stack.callback(_unmount)
         fd = os.open(layout.MOUNT_POINT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, fd)
         mounted = mounts.mounted_at(layout.MOUNT_POINT)
         if mounted is None:
             raise SysmutError(f"{layout.MOUNT_POINT}: not in /proc/self/mountinfo after mounting it")
         yield TopLevel(layout.MOUNT_POINT, fd, btrfs.filesystem_id(fd, layout.MOUNT_POINT), mounted.device)
+
+
+def _unmount() -> None:
+    """Unmount at once, so that a loop device can go; the end of the process would do it, too."""
+    with contextlib.suppress(OSError):
+        syscalls.umount(layout.MOUNT_POINT, syscalls.MNT_DETACH)
 
 
 def _check_root(path: str, given: str) -> None:
@@ -212,6 +218,16 @@ def try_lock(fd: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def claimed(path: str) -> Iterator[bool]:
+    """Whether the directory `path` could be locked, for the context: no session has it open."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield try_lock(fd)
+    finally:
+        os.close(fd)
 
 
 def still_there(fd: int, path: str) -> bool:

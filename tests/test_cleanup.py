@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sysmut import cleanup, layout, mounts
-from sysmut.cleanup import Use
-from sysmut.generations import State
+from sysmut.generations import State, Use
+from sysmut.generations import in_use as in_use_of
 from sysmut.mounts import Mount
 from sysmut.toplevel import TopLevel
 from tests.lab import FIRST, Finished, Lab, clean_environment, kill, sh, wait_until
@@ -631,7 +631,7 @@ def test_a_mount_is_known_by_its_subvolume_where_its_path_does_not_tell(monkeypa
         Mount("0:9", "/elsewhere/@", "/", "btrfs", "/dev/a", "rw,subvolid=9,subvol=/elsewhere/@"),
     ]
     monkeypatch.setattr(mounts, "of_everyone", lambda: iter(seen))
-    found = cleanup.in_use(TopLevel("/run/sysmut", -1, "", "0:9"))
+    found = in_use_of(TopLevel("/run/sysmut", -1, "", "0:9"))
     assert found == Use({7: "mounted on /mnt", 9: "booted"}, {})
 
 

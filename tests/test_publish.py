@@ -32,7 +32,7 @@ def test_a_failure_before_the_rename_leaves_all_as_it_was(lab: Lab, fault: str) 
     before = lab.picture()
     done = injected(lab, fault, "run", "--", "true")
     assert done.returncode == (73 if "ENOSPC" in fault else 71), done.stderr
-    assert "nothing has changed" in done.stderr
+    assert "slots are as before" in done.stderr
     assert "published" not in done.stderr
     assert lab.picture() == before
 

@@ -68,7 +68,7 @@ def test_a_program_that_is_no_text_can_be_the_script(lab: Lab) -> None:
 def test_a_script_from_standard_input_reads_none_itself(lab: Lab) -> None:
     done = lab.sysmut("--script", "-", input="cat >/etc/read\necho name $0\n")
     assert done.returncode == 0
-    assert done.stdout == "name /run/sysmut/-\n"
+    assert done.stdout == "name /run/session/-\n"
     assert (lab.root(lab.slots[0]) / "etc/read").read_text() == ""
 
 

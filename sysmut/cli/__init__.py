@@ -7,6 +7,12 @@ import gc
 
 gc.disable()  # before the imports: the process is short-lived, and collecting costs more than it frees
 
+import signal  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until somebody heeds it, Ctrl-C just ends the process: no traceback out of an import.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import importlib  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from typing import NoReturn  # noqa: E402

@@ -44,7 +44,19 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
             after = generations.preview(top, before, target)
         else:
             after = generations.activate(top, before, target, interrupts.check)
+    if target is None and not console.as_json:
+        console.note(_why_not(before))
+        return
     _report(console, before, after, booted, dry_run=dry_run)
+
+
+def _why_not(state: Any) -> str:
+    if len(set(state.slots)) == 1:
+        return f"nothing to do: every slot holds {state.slots[0]}"
+    return (
+        "nothing to do: a slot holds a newer generation than slot 0, so a rollback is in force already "
+        "(to go further: sysmut rollback SLOT)"
+    )
 
 
 def _report(console: Console, before: Any, after: Any, booted: str | None, *, dry_run: bool) -> None:

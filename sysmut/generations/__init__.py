@@ -7,6 +7,7 @@ beside it.
 from sysmut.generations.model import State, booted, find, read
 from sysmut.generations.publish import NotDurable, activate, preview, publish, rollback_target
 from sysmut.generations.store import Draft, Record, read_record, remove, subvolumes
+from sysmut.generations.use import Use, in_use
 from sysmut.generations.verify import require_bootable_as, require_commons, require_sealed, require_whole
 
 __all__ = [
@@ -14,9 +15,11 @@ __all__ = [
     "NotDurable",
     "Record",
     "State",
+    "Use",
     "activate",
     "booted",
     "find",
+    "in_use",
     "preview",
     "publish",
     "read",

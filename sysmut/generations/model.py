@@ -66,18 +66,18 @@ def read(top: TopLevel) -> State:
         slots=_slots(top, name, found),
         pins=_pins(top, found),
         trial=found.named_by(layout.TRIAL),
-        generations=frozenset(generations),
-        link_sets=frozenset(link_sets),
+        generations=generations,
+        link_sets=link_sets,
     )
 
 
-def _directories(path: str) -> dict[str, int]:
-    """Name -> inode number of the directories in `path`."""
+def _directories(path: str) -> frozenset[str]:
+    """The names of the directories in `path`."""
     try:
         if os.path.islink(path):  # what it leads to may be needed by others, and in use by other names
             raise NotSysmut(f"`{os.path.basename(path)}` at the top level is a link, and not a directory")
         with os.scandir(path) as found:
-            return {entry.name: entry.inode() for entry in found if entry.is_dir(follow_symlinks=False)}
+            return frozenset(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
     except FileNotFoundError:
         raise NotSysmut(
             f"not a sysmut system: there is no `{os.path.basename(path)}` at the top level",
@@ -88,7 +88,7 @@ def _directories(path: str) -> dict[str, int]:
 class _Finder:
     """From a symlink to the generation that it leads to."""
 
-    def __init__(self, top: TopLevel, generations: Mapping[str, int]) -> None:
+    def __init__(self, top: TopLevel, generations: frozenset[str]) -> None:
         self._top = top
         self._generations = generations
 
@@ -104,23 +104,22 @@ class _Finder:
         name = layout.target_in(link, layout.SNAPSHOTS, text)
         if name in self._generations:
             return name
-        return self._by_inode(link)
+        return self._by_place(link)
 
-    def _by_inode(self, link: str) -> str | None:
+    def _by_place(self, link: str) -> str | None:
+        """The generation that the link leads to, or into."""
         try:
-            fd = syscalls.open_in_root(self._top.fd, link, os.O_PATH | os.O_DIRECTORY)
+            fd = syscalls.open_in_root(self._top.fd, link, os.O_PATH)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
                 raise
             return None
         try:
-            status = os.fstat(fd)
+            place = os.readlink(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
-        if status.st_dev != os.fstat(self._top.fd).st_dev:
-            return None
-        names = (name for name, inode in self._generations.items() if inode == status.st_ino)
-        return next(names, None)
+        owner = layout.owner_of(place.removeprefix(self._top.path))
+        return owner if owner in self._generations else None
 
 
 def _slots(top: TopLevel, link_set: str, found: _Finder) -> tuple[str | None, ...]:

@@ -5,9 +5,9 @@ import dataclasses
 import os
 from collections.abc import Callable
 
-from sysmut import btrfs, layout
-from sysmut.errors import SysmutError, from_oserror
-from sysmut.generations.model import State, read
+from sysmut import btrfs, layout, toplevel
+from sysmut.errors import Busy, SysmutError, from_oserror
+from sysmut.generations.model import State
 from sysmut.generations.verify import require_sealed, require_whole
 from sysmut.toplevel import TopLevel
 
@@ -82,12 +82,15 @@ def activate(top: TopLevel, state: State, generation: str, check: Callable[[], N
     after = preview(top, state, generation)
     if after.slots == state.slots:
         return state
-    publish(top, layout.rotate(state.slots, generation), check)
-    return read(top)
+    name = publish(top, layout.rotate(state.slots, generation), check)
+    return dataclasses.replace(after, link_set=name)
 
 
 def preview(top: TopLevel, state: State, generation: str) -> State:
     """The state as `activate` would make it, with what `activate` refuses."""
+    with toplevel.claimed(top.at(layout.generation(generation))) as claimed:
+        if not claimed:
+            raise Busy(f"generation {generation} is open in a session", hint="wait for its end")
     require_sealed(top, generation)
     require_whole(top, generation)
     return dataclasses.replace(state, slots=layout.rotate(state.slots, generation))
@@ -97,15 +100,17 @@ def rollback_target(top: TopLevel, state: State, running: str | None) -> str | N
     """The generation that a rollback goes to when none is named; None where a rollback is in force
     already, or there is nothing to go back to.
 
-    It is the booted one where that is a fallback, else the next that differs from slot 0. A slot
-    that holds a generation made after the one in slot 0 shows that it has been rolled back already.
+    It is the booted one where that was made before the one in slot 0, else the next that differs from
+    slot 0. A slot that holds one made after slot 0's shows that it has been rolled back already.
     """
     first, *others = state.slots
     roots = {name: top.at(layout.root(name)) for name in state.slots if name is not None}
     ages = {name: btrfs.subvolume_id(path) for name, path in roots.items() if btrfs.is_subvolume(path)}
-    if first in ages and any(ages.get(name or "", 0) > ages[first] for name in others):
-        return None
     candidates = [name for name in others if name in ages and name != first]
-    if running in candidates:
+    if first not in ages:
+        return running if running in candidates else next(iter(candidates), None)
+    if running in candidates and ages[running] < ages[first]:
         return running
-    return candidates[0] if candidates else None
+    if any(ages[name] > ages[first] for name in candidates if name is not None):
+        return None
+    return next(iter(candidates), None)

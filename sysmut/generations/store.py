@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any
 
 from sysmut import btrfs, inroot, layout, toplevel
-from sysmut.errors import BadData, SysmutError, from_oserror
+from sysmut.errors import BadData, Busy, SysmutError, from_oserror
+from sysmut.generations import model
+from sysmut.generations.use import in_use
 from sysmut.toplevel import TopLevel
 
 
@@ -47,7 +49,7 @@ def subvolumes(top: TopLevel, generation: str) -> tuple[str, ...]:
 class Draft:
     """A generation that is being made: discarded when its context ends, unless kept.
 
-    From the first moment it is locked, so that syscln passes over it.
+    From the first moment it is locked, so that syscln passes over it and nobody can activate it.
     """
 
     def __init__(self, top: TopLevel, generation: str) -> None:
@@ -106,12 +108,28 @@ class Draft:
     ) -> None:
         try:
             if not self.kept and self.created:
-                remove(self.top, self.id)
+                self._discard()
         except OSError as problem:
             self.left_behind = from_oserror(problem)
+        except SysmutError as problem:
+            self.left_behind = problem
         finally:
             if self.created:
                 os.close(self._fd)
+
+    def _discard(self) -> None:
+        """Delete it, unless somebody (with ln, with mount) has come to need it. Its own lock, which is
+        still held, keeps it from being activated meanwhile."""
+        if os.path.lexists(self.top.at(layout.CURRENT)):
+            needed = model.read(self.top).references(self.id)
+            if needed:
+                raise Busy(f"it is needed by now: {', '.join(needed)}")
+        uses = in_use(self.top)
+        numbers = [btrfs.subvolume_id(self.root)] if btrfs.is_subvolume(self.root) else []
+        used = [uses.subvolumes[number] for number in numbers if number in uses.subvolumes]
+        if self.id in uses.names or used:
+            raise Busy(f"it is in use: {uses.names.get(self.id) or used[0]}")
+        remove(self.top, self.id)
 
 
 def remove(top: TopLevel, generation: str) -> tuple[str, ...]:
@@ -124,6 +142,10 @@ def remove(top: TopLevel, generation: str) -> tuple[str, ...]:
     others = []
     with os.scandir(path) as found:
         names = [(entry.name, entry.path) for entry in found]
+    # What is cut off in the middle must not be taken for whole.
+    if sum(btrfs.is_subvolume(place) for _, place in names) > 1 or _has_inner(f"{path}/{layout.ROOT}"):
+        with contextlib.suppress(OSError):
+            btrfs.unseal(f"{path}/{layout.ROOT}")
     for name, place in names:
         if btrfs.is_subvolume(place):
             btrfs.delete_tree(place)
@@ -134,6 +156,10 @@ def remove(top: TopLevel, generation: str) -> tuple[str, ...]:
     if not others:
         os.rmdir(path)
     return tuple(others)
+
+
+def _has_inner(root: str) -> bool:
+    return btrfs.is_subvolume(root) and next(btrfs.subvolumes(root, 0), None) is not None
 
 
 def read_record(top: TopLevel, generation: str) -> dict[str, Any] | None:

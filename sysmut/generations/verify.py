@@ -14,9 +14,12 @@ _KERNELS = ("vmlinuz", "vmlinux", "Image", "bzImage", "kernel")
 
 
 def require_sealed(top: TopLevel, generation: str) -> None:
-    """Raise BadData unless every subvolume of the generation is read-only."""
-    for name in subvolumes(top, generation):
-        if not btrfs.is_sealed(f"{top.at(layout.generation(generation))}/{name}"):
+    """Raise BadData unless every subvolume of the generation, and those in them, are read-only."""
+    directory = top.at(layout.generation(generation))
+    outer = subvolumes(top, generation)
+    inner = [f"{name}/{path}" for name in outer for path, _ in btrfs.subvolumes(f"{directory}/{name}", 0)]
+    for name in (*outer, *inner):
+        if not btrfs.is_sealed(f"{directory}/{name}"):
             raise BadData(
                 f"generation {generation} is not sealed: its {name} can still be written",
                 hint="a session that is open, or was killed, leaves such a one; syscln removes it",
@@ -33,12 +36,21 @@ def require_whole(top: TopLevel, generation: str) -> None:
         raise BadData(f"{name}: {error.strerror}") from None
     found = fstab.entries(text, name)
     roots = [entry for entry in found if entry.target == "/"]
-    if not roots or any(entry.subvolume != layout.root(generation) for entry in roots):
+    if not roots or not all(_names(top, entry, generation) for entry in roots):
         raise BadData(
-            f"{name}: the line for / does not name subvol=/{layout.root(generation)}",
+            f"{name}: the line for / does not name subvol=/{layout.root(generation)} of this filesystem",
             hint="the session changed it: change the template, /fstab at the top level, instead",
         )
     require_commons(top, found, name)
+
+
+def _names(top: TopLevel, entry: fstab.Entry, generation: str) -> bool:
+    """Whether the line mounts the generation: by its path, with no id of another subvolume, and not
+    from a filesystem with another UUID (a device's name may differ from the one it has here)."""
+    other = entry.source.startswith("UUID=") and not top.owns(entry.source)
+    number = entry.option("subvolid")
+    wrong_id = number is not None and number != str(btrfs.subvolume_id(top.at(layout.root(generation))))
+    return entry.subvolume == layout.root(generation) and not other and not wrong_id
 
 
 def require_commons(top: TopLevel, found: tuple[fstab.Entry, ...], name: str) -> None:

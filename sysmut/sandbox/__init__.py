@@ -20,7 +20,7 @@ from sysmut.sandbox import keeper, relay, terminal
 from sysmut.sandbox.mounting import STANDARD, File, Mount
 from sysmut.signals import ENDING, Interrupts
 
-__all__ = ["STANDARD", "Command", "File", "Mount", "Outcome", "run"]
+__all__ = ["STANDARD", "Command", "File", "Mount", "Outcome", "require_terminal", "run"]
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,9 @@ def run(command: Command, root: str, outputs: tuple[int, int], log: int, interru
     the command from running or its output from being written.
     """
     with contextlib.ExitStack() as stack:
+        if command.interactive:
+            require_terminal()
         tty = stack.enter_context(terminal.lent())
-        if command.interactive and (tty is None or not os.isatty(0)):
-            raise UsageError(
-                "an interactive session needs a terminal, in its foreground",
-                hint="for a session without one: sysmut --script FILE, or sysmut run -- COMMAND",
-            )
         life, report = _Pipe(stack), _Pipe(stack)
         null = stack.enter_context(open(os.devnull, "rb", buffering=0))
         streams, ends = ([], (0, 1, 2)) if command.interactive else _streams(stack, outputs, log, null.fileno())
@@ -80,6 +77,16 @@ def run(command: Command, root: str, outputs: tuple[int, int], log: int, interru
                 raise stream.unlogged
     interrupts.check()
     return outcome
+
+
+def require_terminal() -> None:
+    """Raise UsageError unless standard input is a terminal, and this process is in its foreground."""
+    with terminal.lent() as tty:
+        if tty is None or not os.isatty(0):
+            raise UsageError(
+                "an interactive session needs a terminal, in its foreground",
+                hint="for a session without one: sysmut --script FILE, or sysmut run -- COMMAND",
+            )
 
 
 class _Pipe:

@@ -150,7 +150,7 @@ def _cannot_run(name: str, error: OSError) -> SysmutError:
         return from_oserror(error)
     missing = error.errno in (errno.ENOENT, errno.ENOTDIR)
     if missing and os.path.lexists(name):
-        reason, hint = "its interpreter is not in this generation", "see its first line"
+        reason, hint = "its interpreter is not in this generation", "see its first line, and for a CR at its end"
     elif missing:
         reason, hint = "not found in this generation", ""
     else:

@@ -7,14 +7,16 @@ under `keep_failed` is left to be looked at.
 
 import errno
 import os
+import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sysmut import btrfs, compare, fstab, generations, inroot, layout, sandbox, toplevel
 from sysmut.config import Config
 from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError, from_oserror
 from sysmut.generations import Draft, NotDurable, State
+from sysmut.session import held
 from sysmut.session.environment import Program, command
 from sysmut.session.mounts import mount_points, session_mounts
 from sysmut.signals import Interrupts
@@ -69,6 +71,8 @@ def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrup
     Interrupted for a signal, and the rest of the family; `current` is as before then. The one
     exception is NotDurable, which says so.
     """
+    if request.program.is_shell:
+        sandbox.require_terminal()
     draft = Draft(top, layout.new_id())
     try:
         with draft:
@@ -93,9 +97,9 @@ def _told(draft: Draft, error: SysmutError) -> SysmutError:
         error.generation = draft.id
         return error
     if draft.left_behind is not None:
-        fate = f"the new generation could not be removed ({draft.left_behind.message}); syscln will"
+        fate = f"the new generation was not removed: {draft.left_behind.message}"
     elif draft.created:
-        fate = "the new generation was discarded; nothing has changed"
+        fate = "the new generation was discarded, and the slots are as before"
     else:
         return error
     error.hint = f"{error.hint}; {fate}" if error.hint else fate
@@ -179,12 +183,15 @@ def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
     task = command(plan.request.program, plan.config, draft.root, facts, mounts, plan.request.timeout)
     interrupts.check()
     if task.interactive:
-        plan.request.announce(f"generation {draft.id}, from {plan.source}: exit publishes it, exit 1 discards it")
+        plan.request.announce(f"generation {draft.id}, from {plan.source}")
+        plan.request.announce("exit 0 publishes it, exit 1 discards it; a bare exit is as the last command's status")
     log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if task.interactive else draft.open_log()
+    swaps = held.swaps()
     try:
         outcome = sandbox.run(task, draft.root, plan.request.outputs, log, interrupts)
     finally:
         os.close(log)
+        held.release(draft.root, swaps)
     if outcome.timed_out:
         raise ScriptFailed(f"timed out after {plan.request.timeout:g} s", status=TIMED_OUT)
     if outcome.status:
@@ -207,8 +214,8 @@ def _prepare(draft: Draft, text: str, directories: tuple[str, ...]) -> None:
 
 
 def _why(program: Program, status: int) -> str:
-    how = f"was ended by signal {status - 128}" if status > 128 else f"ended with status {status}"
-    return f"{program.name} {how}"
+    meaning = f" (as by signal {status - 128})" if 128 < status < 128 + signal.NSIG else ""
+    return f"{program.name} ended with status {status}{meaning}"
 
 
 def _unchanged(draft: Draft, source: str) -> bool:
@@ -251,12 +258,12 @@ def _publish(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
             )
         slots = layout.rotate(now.slots if plan.config.slots is None else _resized(now, plan.config.slots), draft.id)
         try:
-            generations.publish(draft.top, slots, interrupts.check)
+            name = generations.publish(draft.top, slots, interrupts.check)
         except NotDurable:
             draft.kept = True
             raise
         draft.kept = True
-        return Result(draft.id, plan.source, True, generations.read(draft.top), plan.booted)
+        return Result(draft.id, plan.source, True, replace(now, link_set=name, slots=slots), plan.booted)
 
 
 def _resized(state: State, number: int) -> tuple[str | None, ...]:

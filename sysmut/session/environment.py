@@ -11,7 +11,7 @@ from sysmut.errors import BadData
 from sysmut.sandbox import Command, File, Mount
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_FILES = "/run/sysmut"
+_FILES = "/run/session"
 """Where the session's own files are: on a tmpfs, so that the generation does not keep them."""
 
 _BASHRC = """\
@@ -30,6 +30,11 @@ class Program:
     script: bytes | None = None
     name: str = "the shell"
     argv: tuple[str, ...] = ()
+
+    @property
+    def is_shell(self) -> bool:
+        """Whether it is the shell on the terminal."""
+        return self.script is None and not self.argv
 
     @property
     def shown(self) -> tuple[str, ...]:
