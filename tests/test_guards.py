@@ -60,24 +60,34 @@ def test_a_generation_that_was_mounted_meanwhile_is_not_discarded(
     assert lab.generations == {FIRST}
 
 
-@pytest.mark.parametrize("inner", ["@/srv", "0first"])
+@pytest.fixture(params=["@/srv/deep", "0first"])
+def with_inner(lab: Lab, request: pytest.FixtureRequest) -> tuple[str, Path]:
+    """A sealed generation that nothing refers to, and a subvolume of it that goes before its root."""
+    with lab.unsealed(FIRST) as root:
+        for path in (root / "srv", root / "srv/deep", root.parent / "0first"):
+            sh("btrfs", "subvolume", "create", path)
+            (path / "file").write_text("content")
+    for name in ("@/srv/deep", "@/srv", "0first"):
+        sh("btrfs", "property", "set", "-ts", lab.root(FIRST).parent / name, "ro", "true")
+    lab.session(":")
+    made = lab.slots[0]
+    lab.link([FIRST], "20260101000002InForceX")
+    return made, lab.root(made).parent / request.param
+
+
 def test_a_collection_that_is_cut_off_leaves_nothing_that_passes_for_whole(
-    lab: Lab, tmp_path: Path, inner: str
+    lab: Lab, tmp_path: Path, with_inner: tuple[str, Path]
 ) -> None:
-    old = "20250101000000OldOldOl"
-    with_inner = lab.add_generation(old, sealed=False).parent / inner
-    sh("btrfs", "subvolume", "create", with_inner)
-    sh("btrfs", "property", "set", "-ts", with_inner, "ro", "true")
-    lab.seal(old)
+    old, inner = with_inner
     strace = ["strace", "-qq", "-e", "trace=ioctl", "-o", str(tmp_path / "trace")]
     sh(*strace, *lab.command("syscln", "--dry-run"), env=clean_environment())
     looking = (tmp_path / "trace").read_text().count("ioctl(")  # so often before anything is deleted
     for number in range(looking, looking + 100):
         command = [*strace, "-e", f"inject=ioctl:signal=SIGKILL:when={number}", *lab.command("syscln")]
         subprocess.run(command, check=False, capture_output=True, env=clean_environment())
-        if not with_inner.exists():
+        if not inner.exists():
             break
-    assert not with_inner.exists()
+    assert not inner.exists()
     if (lab.root(old) / "etc").exists():
         assert lab.sysmut("activate", old).returncode == 65
     assert lab.syscln().returncode == 0
