@@ -15,6 +15,7 @@ from sysmut.errors import BadConfiguration, UsageError
 DEFAULT_FILE = "/etc/sysmut.toml"
 
 _SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -102,9 +103,11 @@ def _read(path: str, *, required: bool) -> Mapping[str, Any]:
 def _checked(key: str, value: Any) -> Any:
     """The value in the type that Config has for `key`. Raises ValueError, saying what it must be."""
     if key in ("environment", "mounts"):
-        if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        raise ValueError("must be a list of strings")
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise ValueError("must be a list of strings")
+        if key == "environment" and not all(_VARIABLE.fullmatch(item) for item in value):
+            raise ValueError("must be names of variables, without values")
+        return tuple(value)
     if key == "slots":
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
             return value

@@ -59,7 +59,7 @@ def to_json(status: Status) -> dict[str, Any]:
 
 def slot_lines(state: State, booted: str | None, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The slots as a person reads them, a line each."""
-    lines = []
+    rows = []
     for number, name in enumerate(state.slots):
         notes = [] if name is None or name != booted else ["booted"]
         if number == 0:
@@ -68,9 +68,9 @@ def slot_lines(state: State, booted: str | None, records: Mapping[str, Mapping[s
             notes.append(f"as slot {state.slots.index(name)}")
         said = str(records.get(name or "", {}).get("description") or "")
         shown = name if name is not None else "(leads nowhere: its generation is gone)"
-        rest = ", ".join(notes) + (f"  {said}" if said else "")
-        lines.append(f"  {number}  {shown}  {rest}".rstrip())
-    return lines
+        rows.append((number, shown, ", ".join(notes), said))
+    width = max(len(notes) for _, _, notes, _ in rows)
+    return [f"  {number}  {shown}  {notes:{width}}  {said}".rstrip() for number, shown, notes, said in rows]
 
 
 def to_text(status: Status) -> list[str]:

@@ -47,7 +47,7 @@ def test_options_may_come_before_the_verb_and_a_slot_is_no_verb(lab: Lab) -> Non
     before = [*start_of("sysmut"), "-q", "--root", str(lab.top), "--json"]
     done = subprocess.run([*before, "status"], check=False, capture_output=True, text=True, env=clean_environment())
     assert json.loads(done.stdout)["slots"] == lab.slots
-    assert "No such option" in lab.sysmut("--script", "/dev/null", "status").stderr
+    assert "no such option" in lab.sysmut("--script", "/dev/null", "status").stderr
     assert "no generation is named 'nonsense'" in lab.sysmut("--script", sys.executable, "nonsense").stderr
 
 

@@ -106,7 +106,7 @@ def test_a_signal_to_sysmut_ends_the_shell(lab: Lab, shell: Terminal, number: si
 
 
 def test_ctrl_c_goes_to_a_script_and_not_to_sysmut(lab: Lab) -> None:
-    script = "trap 'echo caught; exit 5' INT; echo ready; sleep 1000"
+    script = "trap 'echo caught; exit 5' INT; echo ready; sleep 1000 & wait"
     with Terminal(*lab.command("sysmut", "run", "--", "sh", "-c", script)) as terminal:
         terminal.expect("ready")
         terminal.send("\x03")

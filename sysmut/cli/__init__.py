@@ -21,6 +21,7 @@ import click  # noqa: E402
 
 from sysmut import __version__  # noqa: E402
 from sysmut.cli.frame import leave, run  # noqa: E402
+from sysmut.errors import UsageError  # noqa: E402
 
 VERBS = {
     "activate": "Make a generation slot 0.",
@@ -67,11 +68,23 @@ class _Verbs(click.Group):
             position += 2 if args[position] in names else 1
         if position < len(args) and args[position] in (*VERBS, SESSION):
             return [args[position], *args[:position], *args[position + 1 :]]
+        if position < len(args):
+            _refuse_misspelt(args[position])
         return [SESSION, *args]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(VERBS.items()))
+
+
+def _refuse_misspelt(name: str) -> None:
+    """Raise UsageError for what is nearly a verb: it is hardly meant as the name of a generation."""
+    if name.isalpha() and name != "booted":
+        import difflib
+
+        close = difflib.get_close_matches(name, VERBS, n=1, cutoff=0.8)
+        if close:
+            raise UsageError(f"there is no command {name!r}", hint=f"did you mean {close[0]}?")
 
 
 @click.command(

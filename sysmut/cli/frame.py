@@ -95,7 +95,10 @@ def run(command: click.Command, name: str, arguments: Sequence[str] | None) -> i
     except _LostReader:
         return _LOST_READER
     except click.ClickException as error:
-        return _fail(name, SysmutError(error.format_message(), hint=f"{name} --help", status=64), options)
+        where = getattr(error, "ctx", None)
+        hint = f"{where.command_path if where else name} --help"
+        message = error.format_message().removesuffix(".").replace(" Did you", "; did you")
+        return _fail(name, SysmutError(message[:1].lower() + message[1:], hint=hint, status=64), options)
     except SysmutError as error:
         return _fail(name, error, options)
     except OSError as error:

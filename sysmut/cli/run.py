@@ -18,6 +18,8 @@ class _Command(click.Command):
             position = args.index("--")
             ctx.meta["sysmut.argv"] = tuple(args[position + 1 :])
             args = args[:position]
+        elif not {"-h", "--help"} & set(args):
+            raise UsageError("put -- before the command", hint="sysmut run [OPTIONS] [SLOT] -- COMMAND [ARGUMENT]...")
         return super().parse_args(ctx, args)
 
 

@@ -175,6 +175,8 @@ def _commons(
             notes.append(f"{path} is no common: the source's fstab mounts {mounted[path].source} there, and that stays")
             continue
         chosen[path] = common = commons.look(top, path, moved=view.kind(path.lstrip("/")) is not None)
+        if not common.moved and path in asked:
+            notes.append(f"{path} is not in the source: an empty directory is made")
         if common.state == KEPT:
             notes.append(f"/{common.subvolume} has data in it already: it is kept as it is, and nothing is moved in")
     for path in chosen:

@@ -71,8 +71,6 @@ def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrup
     Interrupted for a signal, and the rest of the family; `current` is as before then. The one
     exception is NotDurable, which says so.
     """
-    if request.program.is_shell:
-        sandbox.require_terminal()
     draft = Draft(top, layout.new_id())
     try:
         with draft:
@@ -81,6 +79,8 @@ def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrup
                 template = _read_template(top)
                 booted = generations.booted(top)
                 source = generations.find(state, request.source, booted)
+                if request.program.is_shell:
+                    sandbox.require_terminal()
                 _require_space(top, config.min_free, "before the session")
                 draft.create()
                 draft.copy(source)

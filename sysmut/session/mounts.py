@@ -29,9 +29,11 @@ def session_mounts(
             continue
         mount = _from_entry(top, entry)
         if mount is None:
-            say(f"not mounted in the session: {entry.target} ({entry.source})")
+            say(f"not mounted in the session: {entry.target} ({entry.source}); --mount shows it")
         else:
             mounts.append(mount)
+    if config.resolver not in ("", Config.resolver) and not os.path.exists(config.resolver):
+        raise BadConfiguration(f"resolver: {config.resolver}: no such file")
     if config.resolver and os.path.exists(config.resolver):
         source = os.path.realpath(config.resolver)
         mounts.append(Mount(source, "/etc/resolv.conf", flags=syscalls.MS_RDONLY, placeholder=True))
