@@ -401,6 +401,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     place = tmp_path_factory.mktemp("package")
     fetch = ["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download", "refind"]
     done = subprocess.run(fetch, cwd=place, capture_output=True, text=True, check=False)
+    if done.returncode:  # there may be no lists of packages yet
+        subprocess.run(["apt-get", "-q", "update"], capture_output=True, check=False)
+        done = subprocess.run(fetch, cwd=place, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no rEFInd package to be had: {done.stderr.strip()}")
     (package,) = place.glob("*.deb")
