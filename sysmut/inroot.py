@@ -43,6 +43,8 @@ def opened_root(path: str) -> Iterator[int]:
 
 def status(root: int | str, path: str) -> os.stat_result | None:
     """What `path` is, links followed; None if it is not there, or is a link that leads nowhere."""
+    if "\0" in path:
+        return None  # no file can have such a name
     try:
         with opened(root, path) as fd:
             return os.fstat(fd)
