@@ -17,6 +17,7 @@ _TEXT_LIMIT = 2**20
 _TEXTS = 64
 _INLINE = 2048
 _PER_MEMBER = 512
+_KEPT = 4 * tarfile.RECORDSIZE  # tarfile reads a record at a time
 _HINT = "make it anew: tar --create --xattrs --acls --numeric-owner -C ROOT ."
 
 
@@ -32,58 +33,48 @@ def scan(path: str, program: str, watch: Watch) -> Listing:
 
     Raises BadData where it is corrupt or cut off, or holds members that lead out of the root.
     """
-    ended = _Ended()
     found = _Found(path)
     with open(path, "rb") as file, _decompressed(file, program, path) as stream:
         reader: Any = _Reader(stream, watch, f"reading {os.path.basename(path)}")
         try:
-            with tarfile.open(fileobj=reader, mode="r|", tarinfo=ended.tarinfo) as opened:
+            with tarfile.open(fileobj=reader, mode="r|") as opened:
                 archive: Any = opened
                 while (member := archive.next()) is not None:
                     found.add(member, archive)
                     archive.members.clear()  # else a value for every member would be kept
+                # tarfile takes any block that is no header for the end; a real end is a block of zeros.
+                ended = reader.block_at(archive.offset) == bytes(tarfile.BLOCKSIZE)
         except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
             problem: str | None = str(error)
         else:
-            problem = None if ended.properly else "it does not end as an archive does"
+            problem = None if ended else "it does not end as an archive does"
         reader.drain()  # the decompressor knows whether all was well only at its end
     if problem is not None:
         raise BadData(f"{path}: not a tar archive, or corrupt or cut off: {problem}", hint=_HINT)
     return found.listing()
 
 
-class _Ended:
-    """Notes the last header block: an archive ends with zeros. tarfile itself takes any block that
-    is no header for the end."""
-
-    def __init__(self) -> None:
-        self._last = b""
-        outer = self
-
-        class Member(tarfile.TarInfo):
-            @classmethod
-            def frombuf(cls, buf: Any, encoding: Any, errors: Any) -> Any:
-                outer._last = bytes(buf)
-                return super().frombuf(buf, encoding, errors)
-
-        self.tarinfo = Member
-
-    @property
-    def properly(self) -> bool:
-        return len(self._last) == tarfile.BLOCKSIZE and not any(self._last)
-
-
 class _Reader:
-    """The stream that tarfile reads from; heeds signals."""
+    """The stream that tarfile reads from; heeds signals, and remembers what came last."""
 
     def __init__(self, stream: IO[bytes], watch: Watch, doing: str) -> None:
         self._stream = stream
         self._watch = watch
         self._doing = doing
+        self._last = b""
+        self._count = 0
 
     def read(self, size: int) -> bytes:
         self._watch.tick(self._doing)
-        return self._stream.read(size)
+        data = self._stream.read(size)
+        self._last = (self._last + data)[-_KEPT:]
+        self._count += len(data)
+        return data
+
+    def block_at(self, offset: int) -> bytes:
+        """The block of the archive at this offset, as far as there is one; among the last that were read."""
+        start = offset - (self._count - len(self._last))
+        return self._last[max(0, start) : max(0, start) + tarfile.BLOCKSIZE]
 
     def drain(self) -> None:
         while self.read(2**20):
