@@ -6,7 +6,7 @@ beside it.
 
 from sysmut.generations.model import State, booted, find, read
 from sysmut.generations.publish import NotDurable, activate, preview, publish, rollback_target
-from sysmut.generations.store import Draft, Record, read_record, remove, subvolumes
+from sysmut.generations.store import Draft, Record, read_record, remove, subvolumes, timestamp
 from sysmut.generations.use import Use, in_use
 from sysmut.generations.verify import require_bootable_as, require_commons, require_sealed, require_whole
 
@@ -31,4 +31,5 @@ __all__ = [
     "require_whole",
     "rollback_target",
     "subvolumes",
+    "timestamp",
 ]

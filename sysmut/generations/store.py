@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,11 @@ from sysmut.errors import BadData, Busy, SysmutError, from_oserror
 from sysmut.generations import model
 from sysmut.generations.use import in_use
 from sysmut.toplevel import TopLevel
+
+
+def timestamp(seconds: float) -> str:
+    """A time as records have it: ISO 8601, UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @dataclass(frozen=True)
@@ -25,7 +31,7 @@ class Record:
     """The slot that the source was taken from, where it was named so."""
     command: tuple[str, ...]
     began: str
-    """ISO 8601, UTC, as all times."""
+    """As `timestamp` writes it, as all times."""
     ended: str
     description: str = ""
     script_sha256: str | None = None
@@ -84,10 +90,14 @@ class Draft:
                 )
             btrfs.snapshot(path, f"{self.path}/{name}")
 
-    def seal(self, record: Record) -> None:
-        """Write the record, and make every subvolume read-only, for good."""
+    def write(self, record: Record) -> None:
+        """Write the record beside `@`, over one that is there."""
         with inroot.opened_root(self.path) as fd:
             inroot.replace(fd, layout.RECORD, json.dumps(record.to_json(), indent=1) + "\n", 0o600)
+
+    def seal(self, record: Record) -> None:
+        """Write the record, and make every subvolume read-only, for good."""
+        self.write(record)
         for name in subvolumes(self.top, self.id):
             btrfs.seal(f"{self.path}/{name}")
 

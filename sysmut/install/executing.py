@@ -145,7 +145,7 @@ def _make(draft: Draft, plan: Plan, watch: Watch, undo: Undo, began: float) -> R
     with toplevel.locked(top, check):
         _require_nothing(top)
         draft.create()
-    leftovers.mark(draft, _record(draft, plan, began, ended=False))
+    draft.write(_record(draft, plan, began, ended=False))
     populating.fill(draft, plan, watch)
     text = fstab.instantiate(plan.template, f"/{layout.generation(draft.id)}")
     with inroot.opened_root(draft.root) as root:
@@ -184,13 +184,9 @@ def _record(draft: Draft, plan: Plan, began: float, *, ended: bool) -> Record:
         source=None,
         slot=None,
         command=(leftovers.VERB, plan.source.given),
-        began=_time(began),
-        ended=_time(time.time()) if ended else "",
+        began=generations.timestamp(began),
+        ended=generations.timestamp(time.time()) if ended else "",
     )
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _write_template(top: TopLevel, text: str, undo: Undo) -> str | None:

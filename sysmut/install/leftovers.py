@@ -3,11 +3,9 @@
 Only where there is no `current`; where there is one, syscln sees to it.
 """
 
-import contextlib
-import json
 import os
 
-from sysmut import btrfs, generations, inroot, layout, toplevel
+from sysmut import btrfs, generations, layout, toplevel
 from sysmut.install.commons import TEMPORARY
 from sysmut.toplevel import TopLevel
 
@@ -38,24 +36,12 @@ def _is_half_made(top: TopLevel, generation: str) -> bool:
     return not (btrfs.is_subvolume(root) and btrfs.is_sealed(root))
 
 
-def mark(draft: generations.Draft, record: generations.Record) -> None:
-    """Write the record of a generation that is only begun."""
-    with inroot.opened_root(draft.path) as fd:
-        inroot.replace(fd, layout.RECORD, json.dumps(record.to_json()) + "\n", 0o600)
-
-
 def clear(top: TopLevel, paths: tuple[str, ...]) -> None:
     """Delete what `find` found. The caller holds the lock that keeps other installations out."""
     for path in paths:
         if layout.owner_of(path) is None:
             btrfs.delete_tree(top.at(path))
-        else:
-            _clear_generation(top, os.path.basename(path))
-
-
-def _clear_generation(top: TopLevel, name: str) -> None:
-    fd = os.open(top.at(layout.generation(name)), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, fd)
-        if toplevel.try_lock(fd):
-            generations.remove(top, name)
+            continue
+        with toplevel.claimed(top.at(path)) as claimed:
+            if claimed:
+                generations.remove(top, os.path.basename(path))

@@ -233,15 +233,11 @@ def _record(draft: Draft, plan: _Plan, began: float) -> generations.Record:
         source=plan.source,
         slot=int(request.source) if len(request.source) <= 3 and request.source.isdigit() else None,
         command=request.program.shown,
-        began=_time(began),
-        ended=_time(time.time()),
+        began=generations.timestamp(began),
+        ended=generations.timestamp(time.time()),
         description=request.description,
         script_sha256=request.program.sha256,
     )
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _publish(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
