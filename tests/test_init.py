@@ -196,11 +196,12 @@ def test_the_top_level_itself_is_taken_in_without_the_layout(empty: Lab, source:
 def test_the_running_root_is_what_is_taken_where_nothing_is_named(empty: Lab, source: Path) -> None:
     old = subvolume_with(empty, source, "@rootfs")
     (old / "etc/fstab").write_text(f"UUID={empty.uuid} / btrfs subvol=@rootfs,compress=zstd 0 1\n")
-    for name in ("usr", "lib", "lib64", "work", "var/log/here"):
+    checkout = Path(__file__).parts[1]
+    for name in ("usr", "lib", "lib64", checkout, "var/log/here"):
         (old / name).mkdir(exist_ok=True)
     inside = (
         f"mount --make-rprivate / && mount -o subvol=@rootfs,loop {empty.image} /mnt || exit 99;"
-        "for d in usr lib lib64 work proc sys dev run tmp; do mount --rbind /$d /mnt/$d || exit 98; done;"
+        f"for d in usr lib lib64 {checkout} proc sys dev run tmp; do mount --rbind /$d /mnt/$d || exit 98; done;"
         'cd /mnt && pivot_root . home && cd / && PATH=/usr/bin:/usr/sbin exec "$@"'
     )
     program = empty.command("sysmut", "init", "--common", "/var/log")
@@ -212,7 +213,7 @@ def test_the_running_root_is_what_is_taken_where_nothing_is_named(empty: Lab, so
     root = first(empty)
     assert "reboot into it soon" in done.stderr
     assert "compress=zstd" in (root / "etc/fstab").read_text()
-    assert os.listdir(root / "work") == []
+    assert os.listdir(root / checkout) == []
     assert os.listdir(root / "var/log") == []
     assert os.listdir(empty.top / "commons/@var@log") == ["here"]
     works(empty)
