@@ -41,8 +41,24 @@ class Config:
     """The host's file that a session sees as /etc/resolv.conf; empty for none."""
     min_free: int = 32 * 2**20
     """Bytes that must be free before a session and after it, for it to be published."""
+    esp: str | None = None
+    """The system partition of the firmware: where it is mounted, or its device. Where it is set, the
+    boot menu on it is kept up to date."""
+    volume: str | None = None
+    """How the boot menu names the btrfs partition; else its PARTLABEL or PARTUUID."""
+    title: str | None = None
+    """The boot menu entry's title; else the name that the distribution gives itself."""
+    icon: str | None = None
+    """The entry's icon, as a path on the system partition."""
+    kernel: str | None = None
+    """The name (flavor or release) of the kernel to boot where there are several; else the newest."""
+    kernel_options: str = ""
+    """What is added to every kernel command line."""
+    panic: int = 30
+    """Seconds after which a kernel that panics reboots; 0 for never."""
 
 
+_IN_MENU = ("volume", "title", "icon", "kernel_options")
 _IN_FILE = frozenset(field.name for field in dataclasses.fields(Config)) - {"root", "image"}
 
 
@@ -112,8 +128,14 @@ def _checked(key: str, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
             return value
         raise ValueError("must be a number from 1 to 100")
+    if key == "panic":
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3600:
+            return value
+        raise ValueError("must be a number of seconds from 0 to 3600")
     if key == "min_free":
         return parse_size(value)
+    if key in _IN_MENU and (not isinstance(value, str) or not value.isascii() or not value.isprintable()):
+        raise ValueError("must be one line of plain ASCII, which is all that the boot loader reads")
     if isinstance(value, str) and "\0" not in value:
         return value
     raise ValueError("must be a string")

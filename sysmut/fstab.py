@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sysmut import syscalls
@@ -75,9 +75,29 @@ def mount_options(entry: Entry) -> tuple[int, str]:
             flags |= _FLAGS[option]
         elif option in _OPPOSITES:
             flags &= ~_FLAGS[_OPPOSITES[option]]
-        elif option not in _FOR_PROGRAMS and not option.startswith(("x-", "X-", "comment=")):
+        elif _is_for_kernel(option):
             data.append(option)
     return flags, ",".join(data)
+
+
+def mount_points(found: Iterable[Entry], more: Iterable[str] = ()) -> tuple[str, ...]:
+    """The directories that a read-only root must have for its fstab to be mounted, in the root itself,
+    with no slash at their ends: a mount point below another mount's is made there, when that is
+    mounted. `more` are mounted too."""
+    targets = [entry.target.strip("/") for entry in found if entry.is_mount and entry.target != "/"]
+    wanted = [*more, *targets]
+    inner = {path for path in wanted if any(path.startswith(f"{other}/") for other in wanted)}
+    return tuple(path for path in dict.fromkeys(wanted) if path not in inner)
+
+
+def kernel_options(entry: Entry) -> tuple[str, ...]:
+    """What of an entry's options is for the kernel, apart from which subvolume is mounted."""
+    ours = [option for option in entry.option_list if option.partition("=")[0] not in ("subvol", "subvolid")]
+    return tuple(option for option in ours if _is_for_kernel(option))
+
+
+def _is_for_kernel(option: str) -> bool:
+    return option not in _FOR_PROGRAMS and not option.startswith(("x-", "X-", "comment="))
 
 
 def decode(field: str) -> str:

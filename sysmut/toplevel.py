@@ -171,6 +171,11 @@ def _device_of_root() -> str:
     )
 
 
+def block_device(top: TopLevel) -> str | None:
+    """A block device of the filesystem, its first where it has several."""
+    return _device_of_filesystem(top.filesystem)
+
+
 def _device_of_filesystem(number: str) -> str | None:
     """A device of the btrfs filesystem with this UUID, if it is mounted."""
     try:

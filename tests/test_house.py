@@ -17,11 +17,11 @@ PACKAGE = Path(__file__).parents[1] / "sysmut"
 REFIND = PACKAGE.parent / "refind"
 
 FLOORS = (
-    {"errors", "layout", "syscalls"},
-    {"btrfs", "compare", "config", "fstab", "image", "inroot", "mounts", "signals"},
+    {"errors", "gpt", "layout", "syscalls", "zstd"},
+    {"btrfs", "compare", "config", "disks", "extents", "fstab", "image", "inroot", "mounts", "signals"},
     {"sandbox", "toplevel"},
     {"generations"},
-    {"cleanup", "install", "session", "status"},
+    {"boot", "cleanup", "install", "session", "status"},
     {"cli"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -80,9 +80,10 @@ def test_refind_imports_nothing_of_sysmut_and_only_the_standard_library() -> Non
     ("module", "rooms"),
     [
         ("btrfsutil", {"btrfs"}),
-        ("ctypes", {"syscalls"}),
+        ("ctypes", {"syscalls", "zstd"}),
         ("click", {"cli"}),
-        ("subprocess", {"install"}),
+        ("refind", {"boot"}),
+        ("subprocess", {"boot", "install"}),
     ],
 )
 def test_only_these_rooms_import(module: str, rooms: set[str]) -> None:

@@ -25,7 +25,9 @@ from sysmut.errors import UsageError  # noqa: E402
 
 VERBS = {
     "activate": "Make a generation slot 0.",
+    "check": "Say whether generations would boot.",
     "init": "Make a top level and take in the first generation.",
+    "refind": "Print the boot menu for rEFInd, or put it on the system partition.",
     "rollback": "Make the generation before slot 0 slot 0 again.",
     "run": "Run one command in a new generation and publish it.",
     "status": "Show what is booted, the slots, and what waits for syscln.",

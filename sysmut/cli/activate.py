@@ -6,11 +6,14 @@ import click
 
 from sysmut.cli import options
 from sysmut.cli.frame import Console, require_root
+from sysmut.cli.session import around
 
 
 @click.command("activate")
 @click.argument("generation", metavar="GENERATION")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
+@options.ESP
+@options.KERNEL
 @options.common
 def command(generation: str, dry_run: bool, **values: Any) -> None:
     """Make a generation slot 0.
@@ -27,9 +30,10 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
     from sysmut.signals import Interrupts
 
     console = options.console(values)
+    config = options.settings(values)
     with (
         Interrupts() as interrupts,
-        toplevel.opened(options.settings(values)) as top,
+        toplevel.opened(config) as top,
         toplevel.locked(top, interrupts.check),
     ):
         before = generations.read(top)
@@ -43,7 +47,7 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
         elif dry_run:
             after = generations.preview(top, before, target)
         else:
-            after = generations.activate(top, before, target, interrupts.check)
+            after = generations.activate(top, before, target, interrupts.check, around(console, config, top, before))
     if target is None and not console.as_json:
         console.note(_why_not(before))
         return

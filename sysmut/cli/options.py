@@ -37,6 +37,12 @@ SLOTS = click.option("--slots", type=int, metavar="N", envvar="SYSMUT_SLOTS", he
 MIN_FREE = click.option(
     "--min-free", metavar="SIZE", envvar="SYSMUT_MIN_FREE", help="Space that must stay free, as 64M."
 )
+ESP = click.option(
+    "--esp", metavar="PLACE", envvar="SYSMUT_ESP", help="The system partition: where it is mounted, or its device."
+)
+KERNEL = click.option(
+    "--kernel", metavar="NAME", envvar="SYSMUT_KERNEL", help="The kernel to boot where there are several."
+)
 _SESSION = (
     click.option(
         "--timeout",
@@ -52,8 +58,11 @@ _SESSION = (
     click.option("--environment", "-e", metavar="NAME", multiple=True, help="Pass this variable in."),
     click.option("--mount", "mounts", metavar="SRC[:DST][:rw]", multiple=True, help="Show this path of the host."),
     click.option("--resolver", metavar="FILE", help="What is /etc/resolv.conf in it; empty for none."),
+    click.option("--force", is_flag=True, help="Publish it even if it would not boot."),
     MIN_FREE,
     SLOTS,
+    ESP,
+    KERNEL,
 )
 
 

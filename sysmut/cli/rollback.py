@@ -12,6 +12,8 @@ from sysmut.cli.frame import require_root
 @click.command("rollback")
 @click.argument("generation", required=False, metavar="[GENERATION]")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
+@options.ESP
+@options.KERNEL
 @options.common
 def command(generation: str | None, dry_run: bool, **values: Any) -> None:
     """Make the generation before slot 0 slot 0 again.

@@ -5,13 +5,24 @@ beside it.
 """
 
 from sysmut.generations.model import State, booted, find, read
-from sysmut.generations.publish import NotDurable, activate, preview, publish, rollback_target
+from sysmut.generations.publish import (
+    Around,
+    Hindered,
+    NotDurable,
+    activate,
+    nothing_around,
+    preview,
+    publish,
+    rollback_target,
+)
 from sysmut.generations.store import Draft, Record, read_record, remove, subvolumes, timestamp
 from sysmut.generations.use import Use, in_use
-from sysmut.generations.verify import require_bootable_as, require_commons, require_sealed, require_whole
+from sysmut.generations.verify import require_commons, require_sealed, require_whole
 
 __all__ = [
+    "Around",
     "Draft",
+    "Hindered",
     "NotDurable",
     "Record",
     "State",
@@ -20,12 +31,12 @@ __all__ = [
     "booted",
     "find",
     "in_use",
+    "nothing_around",
     "preview",
     "publish",
     "read",
     "read_record",
     "remove",
-    "require_bootable_as",
     "require_commons",
     "require_sealed",
     "require_whole",

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from sysmut import btrfs, layout, toplevel
 from sysmut.errors import Busy, SysmutError, from_oserror
@@ -13,10 +14,30 @@ from sysmut.toplevel import TopLevel
 
 
 class NotDurable(SysmutError):
-    """`current` names the new link set, but the disk did not confirm it."""
+    """`current` names the new link set, but that is not all: the disk did not confirm it, or the boot
+    menu could not be brought up to date."""
 
 
-def publish(top: TopLevel, slots: tuple[str, ...], check: Callable[[], None] = lambda: None) -> str:
+class Hindered(SysmutError):
+    """What must be done before the rename cannot be done: nothing has changed."""
+
+
+Around = Callable[[tuple[str, ...]], AbstractContextManager[None]]
+"""What is to be done around the rename: it is given the new slots, entered when all is on disk, and left
+when the rename is."""
+
+
+def nothing_around(_slots: tuple[str, ...]) -> AbstractContextManager[None]:
+    """Nothing is to be done."""
+    return contextlib.nullcontext()
+
+
+def publish(
+    top: TopLevel,
+    slots: tuple[str, ...],
+    check: Callable[[], None] = lambda: None,
+    around: Around = nothing_around,
+) -> str:
     """Make `slots` the link set in force, durably, and return its id. The lock is held.
 
     The order was measured: everything that is named is on disk before the rename names it, and the
@@ -25,20 +46,29 @@ def publish(top: TopLevel, slots: tuple[str, ...], check: Callable[[], None] = l
 
     `check` is called last before the rename, and may raise: then, as with any failure up to there,
     nothing has changed. A failure after it raises NotDurable.
+    `around` may raise before the rename, to the same effect, and after it, when it says so itself.
     """
     name = layout.new_id()
     path = top.at(layout.link_set(name))
     staged = top.at(f"{layout.NEXT}/{layout.CURRENT}")
     current = top.at(layout.CURRENT)
-    try:
-        _write(path, slots)
-        _stage(staged, name)
-        top.sync()
-        check()
-        os.rename(staged, current)
-    except BaseException:
-        _take_back(top, name, staged)
-        raise
+    with contextlib.ExitStack() as surroundings:
+        try:
+            _write(path, slots)
+            _stage(staged, name)
+            top.sync()
+            surroundings.enter_context(around(slots))
+            check()
+            os.rename(staged, current)
+        except BaseException:
+            _take_back(top, name, staged)
+            raise
+        _confirm(top)
+    return name
+
+
+def _confirm(top: TopLevel) -> None:
+    """See to it that the rename is on disk."""
     try:
         top.sync()
     except OSError as error:
@@ -46,7 +76,6 @@ def publish(top: TopLevel, slots: tuple[str, ...], check: Callable[[], None] = l
             f"the new slot 0 is in place, but the disk did not confirm it: {from_oserror(error).message}",
             hint="see the kernel's messages (dmesg) before you rely on it",
         ) from None
-    return name
 
 
 def _write(path: str, slots: tuple[str, ...]) -> None:
@@ -76,13 +105,19 @@ def _take_back(top: TopLevel, name: str, staged: str) -> None:
             os.rmdir(path)
 
 
-def activate(top: TopLevel, state: State, generation: str, check: Callable[[], None] = lambda: None) -> State:
+def activate(
+    top: TopLevel,
+    state: State,
+    generation: str,
+    check: Callable[[], None] = lambda: None,
+    around: Around = nothing_around,
+) -> State:
     """Make a sealed, whole generation slot 0, and return the state then: the same where it is slot 0
     already and the rest is as it would be. The lock is held, and `state` was read under it."""
     after = preview(top, state, generation)
     if after.slots == state.slots:
         return state
-    name = publish(top, layout.rotate(state.slots, generation), check)
+    name = publish(top, layout.rotate(state.slots, generation), check, around)
     return dataclasses.replace(after, link_set=name)
 
 

@@ -1,16 +1,11 @@
 """Is a generation one that can be slot 0? What is asked of it before it is published."""
 
-import os
-import stat
-
 from sysmut import btrfs, fstab, inroot, layout
 from sysmut.errors import BadData
 from sysmut.generations.store import subvolumes
 from sysmut.toplevel import TopLevel
 
 _FSTAB = "etc/fstab"
-_INIT = "sbin/init"
-_KERNELS = ("vmlinuz", "vmlinux", "Image", "bzImage", "kernel")
 
 
 def require_sealed(top: TopLevel, generation: str) -> None:
@@ -67,28 +62,3 @@ def require_commons(top: TopLevel, found: tuple[fstab.Entry, ...], name: str) ->
                 f"{name}, line {entry.line}: there is no subvolume /{subvolume} to mount on {entry.target}",
                 hint="make it with btrfs subvolume create, or take the line out of /fstab at the top level",
             )
-
-
-def require_bootable_as(top: TopLevel, source: str, generation: str) -> None:
-    """Raise BadData where the generation has lost what its source boots with: an init that resolves
-    inside the root, a kernel in /boot that is not empty. A root that never had them needs none."""
-    before, now = top.at(layout.root(source)), top.at(layout.root(generation))
-    if _has_init(before) and not _has_init(now):
-        raise BadData(f"{layout.root(generation)}: its /sbin/init is gone, so it would not boot")
-    if _kernels(before) and not _kernels(now):
-        raise BadData(f"{layout.root(generation)}: no kernel is left in its /boot, so it would not boot")
-
-
-def _has_init(root: str) -> bool:
-    status = inroot.status(root, _INIT)
-    return status is not None and stat.S_ISREG(status.st_mode) and status.st_size > 0
-
-
-def _kernels(root: str) -> tuple[str, ...]:
-    try:
-        with inroot.opened(root, "boot", os.O_RDONLY | os.O_DIRECTORY) as fd:
-            names = [name for name in os.listdir(fd) if name.startswith(_KERNELS)]
-    except OSError:
-        return ()
-    sizes = {name: inroot.status(root, f"boot/{name}") for name in names}
-    return tuple(name for name, status in sizes.items() if status is not None and status.st_size > 0)

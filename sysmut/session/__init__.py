@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from sysmut import btrfs, compare, fstab, generations, inroot, layout, sandbox, toplevel
 from sysmut.config import Config
 from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError, from_oserror
-from sysmut.generations import Draft, NotDurable, State
+from sysmut.generations import Around, Draft, Hindered, NotDurable, State, nothing_around
 from sysmut.session import held
 from sysmut.session.environment import Program, command
-from sysmut.session.mounts import mount_points, session_mounts
+from sysmut.session.mounts import MADE_HERE, session_mounts
 from sysmut.signals import Interrupts
 from sysmut.toplevel import TopLevel
 
@@ -50,6 +50,10 @@ class Request:
     """Told details."""
     announce: Callable[[str], None] = field(default=lambda text: None)
     """Told what a person at a shell must know."""
+    verify: Callable[[TopLevel, str, str], None] = field(default=lambda top, generation, source: None)
+    """Called before the generation is sealed; raises BadData if it is not to be published."""
+    around: Callable[[TopLevel, State], Around] = field(default=lambda top, state: nothing_around)
+    """What is to be done around the rename that publishes, for the state before it."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def _carry_out(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
             return Result(draft.id, plan.source, False, plan.state, plan.booted)
         _require_space(draft.top, plan.config.min_free, "after the session")
         generations.require_whole(draft.top, draft.id)
-        generations.require_bootable_as(draft.top, plan.source, draft.id)
+        plan.request.verify(draft.top, draft.id, plan.source)
         interrupts.check()
         draft.seal(_record(draft, plan, began))
         return _publish(draft, plan, interrupts)
@@ -172,7 +176,7 @@ def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
     """Prepare the new generation, run the program in it, and see to it that it succeeded."""
     text = fstab.instantiate(plan.template, f"/{layout.generation(draft.id)}")
     found = fstab.entries(text, f"/{layout.TEMPLATE}")
-    _prepare(draft, text, mount_points(found))
+    _prepare(draft, text, fstab.mount_points(found, MADE_HERE))
     slot = plan.state.slots.index(plan.source) if plan.source in plan.state.slots else None
     facts = {
         "SYSMUT_GENERATION": draft.id,
@@ -254,9 +258,14 @@ def _publish(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
             )
         slots = layout.rotate(now.slots if plan.config.slots is None else _resized(now, plan.config.slots), draft.id)
         try:
-            name = generations.publish(draft.top, slots, interrupts.check)
+            name = generations.publish(draft.top, slots, interrupts.check, plan.request.around(draft.top, now))
         except NotDurable:
             draft.kept = True
+            raise
+        except Hindered as error:
+            draft.kept = True
+            kept = f"generation {draft.id} is sealed and kept, not in a slot: sysmut activate {draft.id}"
+            error.hint = f"{error.hint}; {kept}" if error.hint else kept
             raise
         draft.kept = True
         return Result(draft.id, plan.source, True, replace(now, link_set=name, slots=slots), plan.booted)

@@ -16,7 +16,8 @@ from sysmut.sandbox import STANDARD, Mount
 from sysmut.toplevel import TopLevel
 
 _KERNELS_OWN = ("/proc", "/sys", "/dev", "/run")
-_MADE_HERE = ("proc", "sys", "dev", "run")
+MADE_HERE = ("proc", "sys", "dev", "run")
+"""What a session mounts whatever fstab says, as every system does."""
 
 
 def session_mounts(
@@ -78,12 +79,3 @@ def _from_setting(text: str) -> Mount:
         raise BadConfiguration(f"mounts: {source}: no such file or directory")
     flags = 0 if writable else syscalls.MS_RDONLY
     return Mount(os.path.realpath(source), target, flags=flags, placeholder=not os.path.isdir(source))
-
-
-def mount_points(entries: tuple[Entry, ...]) -> tuple[str, ...]:
-    """The directories that a read-only root must have for its fstab to be mounted, in the root itself:
-    a mount point below another mount's is made there, when that is mounted."""
-    targets = [entry.target.strip("/") for entry in entries if entry.is_mount and entry.target != "/"]
-    wanted = [*_MADE_HERE, *targets]
-    inner = {path for path in wanted if any(path.startswith(f"{other}/") for other in wanted)}
-    return tuple(path for path in dict.fromkeys(wanted) if path not in inner)

@@ -1,0 +1,1 @@
+"""Would it boot; and the menu that boots it."""

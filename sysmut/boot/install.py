@@ -1,0 +1,119 @@
+"""sysmut's menu on the system partition: a file of its own beside refind.conf, and one line in that."""
+
+import difflib
+from dataclasses import dataclass
+
+from refind.lint import lint
+from refind.model import Entry
+from refind.parse import Document, parse
+from sysmut.boot import checking, menu
+from sysmut.boot.esp import Esp
+from sysmut.config import Config
+from sysmut.errors import BadData, NotSysmut
+from sysmut.generations import State
+from sysmut.toplevel import TopLevel
+
+FILE = "sysmut.conf"
+MAIN = "refind.conf"
+KEPT = ".before-sysmut"
+"""Added to the name of a file that is kept as it was before."""
+
+_INCLUDE = f"include {FILE}"
+_ICONS = "/EFI/refind/icons"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file to be written. `path` is from the top of the system partition."""
+
+    path: str
+    before: bytes | None
+    after: bytes
+
+    @property
+    def diff(self) -> tuple[str, ...]:
+        """What changes, as a unified diff, a line each."""
+        old, new = ((data or b"").decode("latin-1").splitlines() for data in (self.before, self.after))
+        name = "/dev/null" if self.before is None else self.path
+        return tuple(difflib.unified_diff(old, new, name, self.path, lineterm=""))
+
+
+def has_any_kernel(top: TopLevel, state: State) -> bool:
+    """Whether any slot has a kernel: whether this is a system to boot at all."""
+    return any(checking.has_kernel(top, name) for name in set(state.slots) if name is not None)
+
+
+def stanza(top: TopLevel, offered: menu.Menu, config: Config, volume: str, icons: str = _ICONS) -> Entry:
+    """The entry for what is offered."""
+    return menu.entry(offered, top.filesystem, volume, config, icons)
+
+
+def render(top: TopLevel, offered: menu.Menu, config: Config, volume: str, folder: str) -> bytes:
+    """The content of sysmut's file in the folder of rEFInd."""
+    return menu.text(stanza(top, offered, config, volume, f"/{folder}/icons")).encode("ascii")
+
+
+def folder(partition: Esp) -> str:
+    """The folder of rEFInd on the system partition: where sysmut's file is already, else the first."""
+    found = partition.refind_directories()
+    if not found:
+        raise NotSysmut("there is no rEFInd on the system partition", hint="put it there: sysmut refind --setup")
+    return next((path for path in found if partition.read(f"{path}/{FILE}") is not None), found[0])
+
+
+def plan(partition: Esp, content: bytes, filesystem: str, where: str) -> tuple[tuple[Change, ...], tuple[str, ...]]:
+    """The files to write, in order, and what a user should know about refind.conf. Nothing where all is
+    as it should be. `where` is rEFInd's folder.
+
+    Raises BadData for a refind.conf that could not take the line, or with which the menu would not show.
+    """
+    path = f"{where}/{MAIN}"
+    old = partition.read(path)
+    if old is None:
+        raise NotSysmut(f"{path}: not on the system partition", hint="put one there: sysmut refind --setup")
+    now = _document(partition, where, old, None)
+    try:
+        new = now.with_line_added(_INCLUDE).data
+    except ValueError as error:
+        raise BadData(f"{path}: {error}", hint=f"add the line yourself: {_INCLUDE}") from None
+    after = _document(partition, where, new, content)
+    _require_shown(now, after, content, path)
+    advice = [finding for finding in lint(after, [filesystem]) if finding.severity != "note"]
+    blocking = [finding for finding in advice if finding.code == "scanfor"]
+    if blocking:
+        raise BadData(f"{blocking[0].file}, line {blocking[0].line}: {blocking[0].message}", hint=blocking[0].advice)
+    mine = partition.read(f"{where}/{FILE}")
+    changes = (Change(f"{where}/{FILE}", mine, content), Change(path, old, new))
+    return tuple(change for change in changes if change.before != change.after), tuple(map(str, advice))
+
+
+def _document(partition: Esp, where: str, data: bytes, own: bytes | None) -> Document:
+    """refind.conf with this content, with what it includes; `own` is what sysmut's file will be."""
+
+    def read(path: str) -> bytes | None:
+        if own is not None and path.lower() == FILE:
+            return own
+        return partition.read(path.lstrip("/") if path.startswith("/") else f"{where}/{path}")
+
+    return parse(data, f"{where}/{MAIN}", read, main=True)
+
+
+def _require_shown(now: Document, after: Document, content: bytes, path: str) -> None:
+    """Raise BadData unless with the new line all that was in the menu is in it, and sysmut's entry."""
+    ours = parse(content, FILE).config.entries
+    others = [entry for entry in now.config.entries if not entry.file.lower().endswith(FILE)]
+    kept = [entry for entry in after.config.entries if not entry.file.lower().endswith(FILE)]
+    shown = [entry for entry in after.config.entries if entry.file.lower().endswith(FILE)]
+    if others != kept or shown != list(ours):
+        raise BadData(
+            f"{path}: with the line `{_INCLUDE}` rEFInd would read the rest of it otherwise",
+            hint="python3 -m refind refind.conf shows what is wrong with it",
+        )
+
+
+def apply(partition: Esp, changes: tuple[Change, ...]) -> None:
+    """Write the files, each atomically, sysmut's own before the line that includes it. Of refind.conf the
+    one before is kept beside it."""
+    for change in changes:
+        name = change.path.rpartition("/")[2]
+        partition.write(change.path, change.after, keep=None if name == FILE else name + KEPT)

@@ -1,0 +1,114 @@
+"""`sysmut refind`."""
+
+from typing import Any
+
+import click
+
+from sysmut.cli import options
+from sysmut.cli.frame import Console, require_root
+from sysmut.errors import UsageError
+
+
+@click.command("refind")
+@click.option("--install", is_flag=True, help="Write it to the system partition, and include it in refind.conf.")
+@click.option("--setup", is_flag=True, help="Put rEFInd itself there, and into the firmware's boot order.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be changed.")
+@click.option("--volume", metavar="NAME", help="The btrfs partition's PARTLABEL, PARTUUID or filesystem label.")
+@click.option("--title", metavar="TEXT", help="The entry's title; else the distribution's name.")
+@click.option("--icon", metavar="PATH", help="The entry's icon, from the top of the system partition.")
+@click.option("--kernel-options", metavar="TEXT", help="Added to every kernel command line.")
+@click.option("--panic", type=int, metavar="SECONDS", help="A kernel that panics reboots after so long (30).")
+@click.option("--from", "source", metavar="DIR", help="With --setup: where rEFInd's own files are.")
+@click.option("--removable", is_flag=True, help="With --setup: as EFI/BOOT, which needs no firmware entry.")
+@options.ESP
+@options.KERNEL
+@options.common
+def command(install: bool, setup: bool, dry_run: bool, source: str | None, removable: bool, **values: Any) -> None:
+    """Print the boot menu for rEFInd, or put it on the system partition.
+
+    Slot 0 is the entry, and the other slots, the pins, and each once more with changes that vanish at
+    reboot where the initramfs can do that (overlaytmpfs), are in its submenu.
+    """
+    require_root()
+    if not setup and (source is not None or removable):
+        raise UsageError("--from and --removable are for --setup")
+    if dry_run and not (install or setup):
+        raise UsageError("--dry-run is for --install and --setup", hint="without them nothing is changed")
+    from sysmut import generations, toplevel
+
+    console = options.console(values)
+    config = options.settings(values)
+    with toplevel.opened(config) as top, toplevel.locked(top):
+        state = generations.read(top)
+        if not (install or setup):
+            _print(console, top, state, config)
+            return
+        from sysmut.boot import esp
+
+        device = None if config.esp else toplevel.block_device(top)
+        with esp.opened(config.esp, device, config.image, writable=not dry_run) as partition:
+            changed = setup and _setup(console, top, state, partition, source, removable=removable, dry_run=dry_run)
+            changed |= install and _install(console, top, state, config, partition, dry_run=dry_run)
+    if console.as_json:
+        console.json({"version": 1, "changed": changed and not dry_run, "dry_run": dry_run})
+
+
+def _survey(console: Console, top: Any, state: Any, config: Any) -> Any:
+    from sysmut.boot import menu
+
+    offered = menu.survey(top, state, config)
+    for remark in offered.left_out:
+        console.note(f"note: {remark}")
+    return offered
+
+
+def _print(console: Console, top: Any, state: Any, config: Any) -> None:
+    from sysmut.boot import install, menu
+    from sysmut.boot.volume import volume_of
+
+    entry = install.stanza(top, _survey(console, top, state, config), config, volume_of(top, config))
+    if console.as_json:
+        console.json({"version": 1, "stanza": menu.text(entry)})
+        return
+    for line in menu.text(entry).removesuffix("\n").split("\n"):
+        console.data(line)
+
+
+def _setup(
+    console: Console, top: Any, state: Any, partition: Any, source: str | None, *, removable: bool, dry_run: bool
+) -> bool:
+    from sysmut import layout
+    from sysmut.boot import setup
+
+    first = state.slots[0]
+    roots = ("/",) if first is None else ("/", top.at(layout.root(first)))
+    plan = setup.plan(partition, roots, source, removable=removable)
+    for line in plan.lines:
+        console.note(f"would {line}" if dry_run else line)
+    if not plan.lines:
+        console.note("rEFInd is on the system partition already")
+    if not dry_run:
+        setup.execute(partition, plan)
+    return bool(plan.lines)
+
+
+def _install(console: Console, top: Any, state: Any, config: Any, partition: Any, *, dry_run: bool) -> bool:
+    from sysmut.boot import install
+    from sysmut.boot.volume import volume_of
+
+    where = install.folder(partition)
+    content = install.render(top, _survey(console, top, state, config), config, volume_of(top, config), where)
+    changes, advice = install.plan(partition, content, top.filesystem, where)
+    for change in changes:
+        for line in change.diff:
+            console.note(line)
+    for remark in advice:
+        console.note(f"note: {remark}")
+    if not changes:
+        console.note("the boot menu is as it should be")
+    elif not dry_run:
+        install.apply(partition, changes)
+        console.note(f"the boot menu is written: /{where}/{install.FILE}")
+    if config.esp is None and not dry_run:
+        console.note('to have it kept up to date, name the system partition in /etc/sysmut.toml: esp = "…"')
+    return bool(changes)
