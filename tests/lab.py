@@ -50,15 +50,25 @@ def without_coverage() -> dict[str, str]:
 class Lab:
     """One filesystem, mounted at `top`. Every command is run on it by --root."""
 
+    mount_options = "loop"
+
     def __init__(self, directory: Path, size: int = 512 * 2**20) -> None:
         self.image = directory / "disk.img"
         self.top = directory / "top"
         self.top.mkdir()
+        self.format(size)
+        self.mount()
+        self.uuid = sh("findmnt", "-n", "-o", "UUID", self.top).strip()
+
+    def format(self, size: int) -> None:
+        """Make the image, with the filesystem of this size in it."""
         with open(self.image, "wb") as file:
             file.truncate(size)
         sh("mkfs.btrfs", "-q", self.image)
-        sh("mount", "-o", "loop", self.image, self.top)
-        self.uuid = sh("findmnt", "-n", "-o", "UUID", self.top).strip()
+
+    def mount(self) -> None:
+        """Mount the filesystem, when it is made and again after `close`."""
+        sh("mount", "-o", self.mount_options, self.image, self.top)
 
     def close(self) -> None:
         """Unmount everything of this filesystem; the loop device goes with its last mount."""

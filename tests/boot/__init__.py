@@ -1,0 +1,1 @@
+"""Whole disks, booted in QEMU by OVMF and the real rEFInd."""

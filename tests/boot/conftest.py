@@ -1,0 +1,87 @@
+"""What a bootable disk is made of, unpacked once for all tests, and disks of it."""
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.boot.disk import LOADER, DiskLab
+from tests.boot.guest import Kernel, make_initramfs, small_guest
+from tests.boot.machine import FIRMWARE
+from tests.lab import sh
+
+PROGRAMS = ("qemu-system-x86_64", "sgdisk", "mkfs.vfat", "mcopy", "cpio", "modprobe", "busybox", "apt-get")
+
+
+@pytest.fixture(scope="session")
+def boot_programs() -> None:
+    """For a test that boots a disk."""
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing or not FIRMWARE.exists() or os.geteuid() != 0:
+        pytest.skip(f"needs root, Debian's ovmf, and {', '.join(missing or PROGRAMS)}")
+
+
+def unpacked(package: str, directory: Path) -> Path:
+    """Unpack a Debian package in a directory. It is not installed: rEFInd's would look for the
+    host's own system partition."""
+    sh("apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", package, cwd=directory)
+    (archive,) = directory.glob(f"{package}_*.deb")
+    sh("dpkg-deb", "-x", archive, directory)
+    archive.unlink()
+    return directory
+
+
+@pytest.fixture(scope="session")
+def refind_files(boot_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory with refind_x64.efi, drivers_x64 and icons."""
+    return unpacked("refind", tmp_path_factory.mktemp("refind")) / "usr/share/refind/refind"
+
+
+@pytest.fixture(scope="session")
+def cloud_kernel(boot_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    """Debian's kernel for virtual machines."""
+    directory = tmp_path_factory.mktemp("kernel")
+    shown = sh("apt-cache", "show", "--no-all-versions", "linux-image-cloud-amd64")
+    package = re.search(r"^Depends: linux-image-(\S+)", shown, re.MULTILINE)
+    assert package, shown
+    base = unpacked(f"linux-image-{package[1]}", directory)
+    sh("depmod", "-b", base, package[1])
+    yield Kernel(base / "boot" / f"vmlinuz-{package[1]}", package[1], base)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="session")
+def initramfs(cloud_kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An initramfs for the kernel; what it obeys is said in tests.boot.guest."""
+    return make_initramfs(tmp_path_factory.mktemp("initramfs"), cloud_kernel)
+
+
+@pytest.fixture(scope="session")
+def guest_root(cloud_kernel: Kernel, initramfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root directory of a guest that boots, and tells what it is."""
+    return small_guest(tmp_path_factory.mktemp("guest"), cloud_kernel, initramfs)
+
+
+@pytest.fixture
+def make_disk(refind_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., DiskLab]]:
+    """Makes disks with rEFInd and its btrfs driver on the system partition; unmounts them afterwards."""
+    disks: list[DiskLab] = []
+
+    def make(size: int = 512 * 2**20) -> DiskLab:
+        disk = DiskLab(tmp_path_factory.mktemp("disk"), size)
+        disks.append(disk)
+        disk.esp_write(
+            {
+                f"{LOADER}/BOOTX64.EFI": refind_files / "refind_x64.efi",
+                f"{LOADER}/drivers_x64/btrfs_x64.efi": refind_files / "drivers_x64/btrfs_x64.efi",
+            }
+        )
+        return disk
+
+    yield make
+    for disk in disks:
+        disk.close()
+        disk.image.unlink()

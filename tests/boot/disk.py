@@ -1,0 +1,89 @@
+"""A disk's image: a partition table, an EFI system partition, and a btrfs that is a `Lab`.
+
+The kernel may lack FAT, and does not look for partitions on loop devices: the system partition is
+written and read with mtools, and the btrfs is mounted by its offset. A machine may run only while
+the btrfs is not mounted here.
+"""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.boot.machine import Machine
+from tests.lab import Lab, sh
+
+MIB = 2**20
+ESP_START, ESP_SIZE = 1 * MIB, 64 * MIB
+ROOT_START = ESP_START + ESP_SIZE
+LABEL = "sysmut-root"
+"""The name of the btrfs partition in the partition table, by which rEFInd's `volume` finds it."""
+LOADER = "/EFI/BOOT"
+"""The folder of the system partition from which the firmware starts rEFInd without being told."""
+
+
+class DiskLab(Lab):
+    """A laboratory on the second partition of a disk that can be booted."""
+
+    def format(self, size: int) -> None:
+        with open(self.image, "wb") as file:
+            file.truncate(ROOT_START + size + 1 * MIB)
+        parts = ["-n", f"1:{ESP_START // 512}:+{ESP_SIZE // 1024}K", "-t", "1:ef00", "-c", "1:ESP"]
+        parts += ["-n", f"2:{ROOT_START // 512}:+{size // 1024}K", "-t", "2:8300", "-c", f"2:{LABEL}"]
+        sh("sgdisk", "--set-alignment=1", *parts, self.image)
+        sectors = str(ESP_START // 512)
+        sh("mkfs.vfat", "-F", "32", "-s", "1", "--offset", sectors, self.image, str(ESP_SIZE // 1024))
+        self.mount_options = f"loop,offset={ROOT_START},sizelimit={size}"
+        place = ["-o", str(ROOT_START), "--sizelimit", str(size)]
+        device = sh("losetup", "-f", "--show", *place, self.image).strip()
+        try:
+            sh("mkfs.btrfs", "-q", device)
+        finally:
+            sh("losetup", "-d", device)
+
+    @contextlib.contextmanager
+    def unmounted(self) -> Iterator[Path]:
+        """The disk's image, free for a machine; mounted again afterwards."""
+        self.close()
+        try:
+            yield self.image
+        finally:
+            self.mount()
+
+    @contextlib.contextmanager
+    def started(self, **options: Any) -> Iterator[Machine]:
+        """A machine that runs from this disk; with its end the disk is mounted here again."""
+        with self.unmounted() as image, Machine(image, **options) as machine:
+            yield machine
+
+    # -- the system partition ------------------------------------------------------------------------
+
+    @property
+    def _esp(self) -> str:
+        return f"{self.image}@@{ESP_START}"
+
+    def esp_write(self, files: Mapping[str, Path | bytes | str]) -> None:
+        """Write files (what is in them, or a file or directory to copy) to paths on the system partition."""
+        for path, source in files.items():
+            parents = [str(parent) for parent in reversed(Path("/", path).parents)][1:]
+            for parent in parents:
+                sh("sh", "-c", 'mdir -b -i "$0" "::$1" >/dev/null 2>&1 || mmd -i "$0" "::$1"', self._esp, parent)
+            if isinstance(source, Path):
+                sh("mcopy", "-s", "-o", "-i", self._esp, source, f"::{path}")
+            else:
+                self._esp_put(path, source if isinstance(source, bytes) else source.encode())
+
+    def _esp_put(self, path: str, data: bytes) -> None:
+        staged = self.image.with_suffix(".staged")
+        staged.write_bytes(data)
+        sh("mcopy", "-o", "-i", self._esp, staged, f"::{path}")
+        staged.unlink()
+
+    def esp_read(self, path: str) -> bytes:
+        """What is in a file of the system partition."""
+        staged = self.image.with_suffix(".staged")
+        staged.unlink(missing_ok=True)
+        sh("mcopy", "-i", self._esp, f"::{path}", staged)
+        data = staged.read_bytes()
+        staged.unlink()
+        return data
