@@ -1,24 +1,34 @@
 """A disk image's btrfs filesystem as a block device: found, and attached to a loop device."""
 
+import contextlib
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
 
-from sysmut import syscalls
+from sysmut import gpt, syscalls
 from sysmut.errors import NotSysmut, UsageError
 
 _SUPER_MAGIC = b"_BHRfS_M"
 _SUPER_MAGIC_OFFSET = 0x10040
 """Where a btrfs filesystem says that it is one, from its start."""
 
-_GPT_HEADER = 512
-_FARTHEST = 2**62
-"""No file is as long, whatever a partition table says: offsets have 63 bits."""
-
 
 def attach(image: str) -> int:
     """A loop device over the image's btrfs, open: one that is there already, else a new one that
     detaches itself. Two over the same file would be two devices of one filesystem to the kernel."""
+    with _locked(image) as fd:
+        return _device(fd, image, *find_btrfs(fd, image))
+
+
+def attach_part(image: str, offset: int, size: int) -> int:
+    """The same over a part of the image: bytes from its start, and bytes."""
+    with _locked(image) as fd:
+        return _device(fd, image, offset, size)
+
+
+@contextlib.contextmanager
+def _locked(image: str) -> Iterator[int]:
     try:
         fd = os.open(image, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -29,12 +39,15 @@ def attach(image: str) -> int:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise UsageError(f"--image {image}: not a regular file", hint="for a disk use --device")
         fcntl.flock(fd, fcntl.LOCK_EX)  # two at once would both find nothing attached
-        offset, size = find_btrfs(fd, image)
-        device = _attached(fd, os.path.realpath(image), offset)
-        return syscalls.attach_loop(fd, offset, size, path=image) if device is None else device
+        yield fd
     finally:
         fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: the loop device keeps the file open
         os.close(fd)
+
+
+def _device(fd: int, image: str, offset: int, size: int) -> int:
+    device = _attached(fd, os.path.realpath(image), offset)
+    return syscalls.attach_loop(fd, offset, size, path=image) if device is None else device
 
 
 def _attached(image: int, path: str, offset: int) -> int | None:
@@ -58,19 +71,12 @@ def _attached(image: int, path: str, offset: int) -> int | None:
 
 def find_btrfs(fd: int, name: str) -> tuple[int, int]:
     """The (offset, size) in bytes of the btrfs filesystem in an open image: the whole of it (size 0),
-    or the first partition of its GPT that holds one. Sectors are of 512 bytes."""
+    or the first partition of its GPT that holds one."""
     if _has_btrfs(fd, 0):
         return 0, 0
-    header = os.pread(fd, 92, _GPT_HEADER)
-    if header[:8] == b"EFI PART":
-        table = int.from_bytes(header[72:80], "little") * 512
-        count, size = (int.from_bytes(header[at : at + 4], "little") for at in (80, 84))
-        for index in range(min(count, 1024)):
-            place = table + index * max(size, 128)
-            entry = os.pread(fd, 128, place) if place < _FARTHEST else b""
-            first, last = (int.from_bytes(entry[at : at + 8], "little") for at in (32, 40))
-            if 0 < first <= last < _FARTHEST // 512 and _has_btrfs(fd, first * 512):
-                return first * 512, (last - first + 1) * 512
+    for partition in gpt.partitions(fd, name):
+        if _has_btrfs(fd, partition.start):
+            return partition.start, partition.size
     raise NotSysmut(f"{name}: no btrfs filesystem in it", hint="make one: mkfs.btrfs")
 
 
