@@ -6,6 +6,7 @@ Paths are those of a mounted filesystem. Failures are OSError with the path in t
 import errno
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 
 from sysmut import syscalls
@@ -26,6 +27,22 @@ FS_TREE = 5
 _IOC_FS_INFO = 0x8400941F
 _FSID_OFFSET = 16
 
+_IOC_SPACE_INFO = 0xC0109414
+_SPACES = 64
+"""Room for more answers than there are: three kinds of block group, each in nine profiles."""
+_BLOCK_GROUP_KINDS = 0x7  # BTRFS_BLOCK_GROUP_DATA, _SYSTEM and _METADATA
+_BLOCK_GROUP_PROFILES = {
+    0: "single",
+    0x008: "raid0",
+    0x010: "raid1",
+    0x020: "dup",
+    0x040: "raid10",
+    0x080: "raid5",
+    0x100: "raid6",
+    0x200: "raid1c3",
+    0x400: "raid1c4",
+}
+
 
 def filesystem_id(fd: int, path: str) -> str:
     """The UUID of the filesystem that `fd` is on, as fstab writes it."""
@@ -36,6 +53,24 @@ def filesystem_id(fd: int, path: str) -> str:
         raise OSError(error.errno, error.strerror, path) from None
     digits = buffer[_FSID_OFFSET : _FSID_OFFSET + 16].hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def profiles(fd: int, path: str) -> frozenset[str]:
+    """The profiles of all block groups (data, metadata and system) of the filesystem that `fd` is on, by
+    mkfs.btrfs's names: `single`, `dup`, `raid1c3`, …; `unknown` for one that is none of these."""
+    buffer = bytearray(16 + _SPACES * 24)
+    struct.pack_into("=Q", buffer, 0, _SPACES)
+    try:
+        fcntl.ioctl(fd, _IOC_SPACE_INFO, buffer)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    _, count = struct.unpack_from("=QQ", buffer)
+    # struct btrfs_ioctl_space_info: flags, total bytes, used bytes. One that is none of the kinds is the
+    # global reserve, which lies in the others.
+    flags = [struct.unpack_from("=Q", buffer, 16 + number * 24)[0] for number in range(count)]
+    return frozenset(
+        _BLOCK_GROUP_PROFILES.get(each & ~_BLOCK_GROUP_KINDS, "unknown") for each in flags if each & _BLOCK_GROUP_KINDS
+    )
 
 
 def is_btrfs(path: str) -> bool:

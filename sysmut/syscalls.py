@@ -44,6 +44,11 @@ FS_IOC_SETFLAGS = 0x40086602
 FS_IMMUTABLE_FL = 0x10
 FS_APPEND_FL = 0x20
 
+FS_IOC_FIEMAP = 0xC020660B
+FIEMAP_FLAG_SYNC = 0x1
+
+BTRFS_IOC_TREE_SEARCH_V2 = 0xC0709411
+
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CLR_FD = 0x4C01
 LOOP_GET_STATUS64 = 0x4C05
@@ -154,6 +159,38 @@ def clear_immutable(fd: int, path: str) -> bool:
     struct.pack_into("=I", buffer, 0, cleared)
     _ioctl(fd, FS_IOC_SETFLAGS, buffer, path)
     return True
+
+
+def write_out(fd: int, path: str) -> None:
+    """Write the open file's data out and wait for it, so that its extents are what they will be. Other
+    than fsync(2) it leaves the log tree alone; it does with a file open for reading, sealed or not."""
+    buffer = bytearray(32)  # struct fiemap: start, length, flags, mapped, room for extents (none), reserved
+    # Whatever the range, the whole file is written out; with no room, none of the costly part is done.
+    struct.pack_into("=QQIIII", buffer, 0, 0, 1, FIEMAP_FLAG_SYNC, 0, 0, 0)
+    _ioctl(fd, FS_IOC_FIEMAP, buffer, path)
+
+
+def tree_search(fd: int, inode: int, kind: int, start: int, path: str) -> list[tuple[int, bytes]]:
+    """Items of one type that an inode has in the btrfs subvolume that `fd` is on: (key's offset, content),
+    ascending from the offset `start`. As many as fit into 64 KiB; empty if there are none. Root is needed.
+    """
+    # struct btrfs_ioctl_search_args_v2: the key (tree 0 is that of fd; range of inodes, of offsets, of
+    # transactions, of types; how many items; reserved), then the size of the buffer, which follows.
+    head = struct.Struct("=7Q4I32xQ")
+    item = struct.Struct("=QQQII")  # struct btrfs_ioctl_search_header: transid, inode, offset, type, length
+    buffer = bytearray(head.size + 2**16)
+    last = 2**64 - 1
+    head.pack_into(buffer, 0, 0, inode, inode, start, last, 0, last, kind, kind, 2**32 - 1, 0, 2**16)
+    _ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, buffer, path)
+    (count,) = struct.unpack_from("=I", buffer, 64)
+    found = []
+    place = head.size
+    for _ in range(count):
+        _, _, offset, _, length = item.unpack_from(buffer, place)
+        place += item.size
+        found.append((offset, bytes(buffer[place : place + length])))
+        place += length
+    return found
 
 
 def loop_backing(fd: int) -> tuple[int, int, int] | None:

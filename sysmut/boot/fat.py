@@ -37,13 +37,21 @@ class Tree:
         found = self.spelled(path)
         if found is None:
             return None
-        with open(os.open(f"{self.path}/{found}", _O_READ), "rb") as file:
-            status = os.fstat(file.fileno())
+        where = f"{self.path}/{found}"
+        try:
+            fd = os.open(where, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise _failed(error, where) from None
+        try:
+            status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
-                raise BadData(f"{self.path}/{found}: not a regular file")
+                raise BadData(f"{where}: not a regular file")
             if status.st_size > _READ_LIMIT:
-                raise BadData(f"{self.path}/{found}: too large ({status.st_size} bytes)")
-            return file.read(_READ_LIMIT)
+                raise BadData(f"{where}: too large ({status.st_size} bytes)")
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(_READ_LIMIT)
+        finally:
+            os.close(fd)
 
     def write(self, path: str, data: bytes, *, keep: str | None) -> bool:
         """Make the file `path` have this content, whole or not at all, and return when it is on disk;
@@ -66,7 +74,7 @@ class Tree:
         return True
 
     def _replace(self, directory: str, name: str, data: bytes) -> None:
-        where = os.path.join(self.path, directory)
+        where = os.path.join(self.path, directory) if directory else self.path
         try:
             parent = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
@@ -114,9 +122,6 @@ class Tree:
             return os.listdir(os.path.join(self.path, directory))
         except (FileNotFoundError, NotADirectoryError):
             return []
-
-
-_O_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def _write_new(parent: int, name: str, data: bytes) -> None:

@@ -21,7 +21,8 @@ class Finding:
     advice: str
 
     def __str__(self) -> str:
-        return layout.shown(f"{self.where} {self.what}" + (f" ({self.advice})" if self.advice else ""))
+        parts = (self.where, self.what, f"({self.advice})" if self.advice else "")
+        return layout.shown(" ".join(part for part in parts if part))
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""

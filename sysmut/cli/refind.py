@@ -103,7 +103,7 @@ def _install(console: Console, top: Any, state: Any, config: Any, partition: Any
         for line in change.diff:
             console.note(line)
     for remark in advice:
-        console.note(f"note: {remark}")
+        console.note(remark)
     if not changes:
         console.note("the boot menu is as it should be")
     elif not dry_run:

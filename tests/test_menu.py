@@ -1,0 +1,375 @@
+"""The boot menu: what is in it, how it gets onto the system partition, and that it stays right."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from refind.model import Entry
+from refind.parse import parse
+from tests.bootable import add_kernel, bootable_root, initramfs_image, kernel_image
+from tests.lab import FIRST, Finished, Lab, clean_environment
+
+MIDDLE = "20260202000000AbCdEfGh"
+NEW = "20260303000000AbCdEfGh"
+MAIN = "timeout 5\nscanfor manual\ndefault_selection 1\n"
+
+
+@pytest.fixture
+def system(make_lab: Callable[..., Lab], small_root: Path, tmp_path: Path) -> Lab:
+    """NEW in slot 0, MIDDLE in slot 1, FIRST in slots 2 and 3; each has a kernel."""
+    lab = make_lab()
+    lab.lay_out(bootable_root(small_root, tmp_path, overlay=True), commons=("/home",))
+    for name in (MIDDLE, NEW):
+        lab.add_generation(name)
+    lab.link([NEW, MIDDLE, FIRST, FIRST], "20260303000001AbCdEfGh")
+    return lab
+
+
+@pytest.fixture
+def esp(tmp_path: Path) -> Path:
+    """A system partition with rEFInd on it."""
+    folder = tmp_path / "esp/EFI/refind"
+    folder.mkdir(parents=True)
+    (folder / "refind_x64.efi").write_bytes(b"MZ")
+    (folder / "refind.conf").write_text(MAIN)
+    return tmp_path / "esp"
+
+
+def menu_of(lab: Lab, *arguments: str) -> Entry:
+    """What `sysmut refind` prints, as rEFInd reads it."""
+    done = lab.sysmut("refind", "--volume", "root", *arguments)
+    assert done.returncode == 0, done.stderr
+    (entry,) = parse(done.stdout.encode(), "sysmut.conf").config.entries
+    return entry
+
+
+def install(lab: Lab, esp: Path, *arguments: str, status: int = 0) -> Finished:
+    done = lab.sysmut("refind", "--install", "--esp", esp, "--volume", "root", *arguments)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def boots(lab: Lab, text: bytes) -> dict[str, str]:
+    """Title -> generation of all that the menu offers. Loader, initramfs and root must be there, and of
+    one generation."""
+    (entry,) = parse(text, "sysmut.conf").config.entries
+    found = {}
+    for offer in (entry, *entry.submenus):
+        assert offer.loader is not None
+        assert offer.initrd is not None
+        assert offer.options is not None
+        words = dict(word.partition("=")[::2] for word in offer.options.split())
+        (subvolume,) = [flag for flag in words["rootflags"].split(",") if flag.startswith("subvol=")]
+        places = [
+            lab.top / path.lstrip("/") for path in (offer.loader, offer.initrd, subvolume.removeprefix("subvol="))
+        ]
+        assert all(place.exists() for place in places), offer
+        (generation,) = {place.resolve().relative_to(lab.top / "snapshots").parts[0] for place in places}
+        found[offer.title] = generation
+    return found
+
+
+# What is in it
+
+
+def test_every_slot_is_offered_whole_and_once_more_with_changes_that_vanish(system: Lab) -> None:
+    entry = menu_of(system)
+    assert entry.title == "Linux"
+    assert entry.icon == "/EFI/refind/icons/os_test.png"
+    assert (entry.loader, entry.initrd) == ("/current/0/@/boot/vmlinuz-lts", "/current/0/@/boot/initramfs-lts")
+    expected = f"root=UUID={system.uuid} rootfstype=btrfs rootflags=subvol=/current/0/@,ro,noatime ro panic=30"
+    assert entry.options == expected
+    titles = [submenu.title for submenu in entry.submenus]
+    vanishing = [f"{title}, changes vanish at reboot" for title in ("Slot 0", "Fallback 1", "Fallback 2", "Fallback 3")]
+    assert titles == ["Fallback 1", "Fallback 2", "Fallback 3", *vanishing]
+    first = entry.submenus[0]
+    assert (first.volume, first.loader) == ("root", "/current/1/@/boot/vmlinuz-lts")
+    assert first.initrd == "/current/1/@/boot/initramfs-lts"
+    assert first.options == expected.replace("/0/", "/1/")
+    assert entry.submenus[3].options == f"{expected} overlaytmpfs"
+    text = system.sysmut("refind", "--volume", "root").stdout.encode()
+    assert set(boots(system, text).values()) == {NEW, MIDDLE, FIRST}
+
+
+def test_pins_are_offered_by_name(system: Lab) -> None:
+    (system.top / "pins").mkdir()
+    (system.top / "pins/before-the-move").symlink_to(f"../snapshots/{FIRST}")
+    (system.top / "pins/odd name").symlink_to(f"../snapshots/{FIRST}")
+    done = system.sysmut("refind", "--volume", "root")
+    assert boots(system, done.stdout.encode())["Pin before-the-move"] == FIRST
+    assert "subvol=/pins/before-the-move/@" in done.stdout
+    assert "odd name" not in done.stdout
+    assert "pin odd name is not in the boot menu" in done.stderr
+
+
+def test_each_slot_is_offered_with_the_kernel_that_it_has(system: Lab) -> None:
+    with system.unsealed(MIDDLE) as root:
+        for old in (root / "boot").iterdir():
+            old.unlink()
+        (root / "boot/vmlinuz-6.1.0-9-amd64").write_bytes(kernel_image())
+        (root / "boot/initrd.img-6.1.0-9-amd64").write_bytes(initramfs_image())
+        (root / "boot/vmlinuz-6.1.0-18-amd64").write_bytes(kernel_image())
+        (root / "boot/initrd.img-6.1.0-18-amd64").write_bytes(initramfs_image())
+        (root / "boot/intel-ucode.img").write_bytes(b"ucode")
+        (root / "boot/amd-ucode.img").write_bytes(b"ucode")
+    fallback = menu_of(system).submenus[0]
+    assert fallback.loader == "/current/1/@/boot/vmlinuz-6.1.0-18-amd64"
+    assert fallback.command_line.split()[-3:] == [
+        "initrd=\\current\\1\\@\\boot\\amd-ucode.img",
+        "initrd=\\current\\1\\@\\boot\\intel-ucode.img",
+        "initrd=\\current\\1\\@\\boot\\initrd.img-6.1.0-18-amd64",
+    ]
+    assert "Fallback 1, changes vanish at reboot" not in [submenu.title for submenu in menu_of(system).submenus]
+
+
+def test_a_kernel_can_be_named(system: Lab) -> None:
+    with system.unsealed(NEW) as root:
+        add_kernel(root, "edge", "7.0.0-edge")
+    assert menu_of(system).loader == "/current/0/@/boot/vmlinuz-edge"
+    assert menu_of(system, "--kernel", "lts").loader == "/current/0/@/boot/vmlinuz-lts"
+    done = system.sysmut("refind", "--volume", "root", "--kernel", "virt")
+    assert done.returncode == 65
+    assert "there is no kernel 'virt' (there are: edge, lts)" in done.stderr
+
+
+def test_root_options_and_the_swap_line_come_from_the_generations_own_fstab(system: Lab) -> None:
+    with system.unsealed(NEW) as root:
+        line = f"UUID={system.uuid} / btrfs subvolid=999,subvol=/snapshots/{NEW}/@,rw,compress=zstd:3,nofail,x-y 0 0\n"
+        (root / "etc/fstab").write_text(line + "/swapfile none swap sw 0 0\nUUID=1234-ab none swap sw 0 0\n")
+    options = menu_of(system).options
+    assert options is not None
+    assert "rootflags=subvol=/current/0/@,ro,compress=zstd:3 ro resume=UUID=1234-ab panic=30" in options
+
+
+def test_the_settings_add_to_it(system: Lab, tmp_path: Path) -> None:
+    settings = tmp_path / "sysmut.toml"
+    settings.write_text(
+        'title = "Mine"\nicon = "/EFI/mine.png"\nkernel_options = "quiet  splash"\npanic = 0\nvolume = "v"\n'
+    )
+    done = system.sysmut("refind", "--config", settings)
+    (entry,) = parse(done.stdout.encode(), "x").config.entries
+    assert (entry.title, entry.icon, entry.volume) == ("Mine", "/EFI/mine.png", "v")
+    assert entry.options is not None
+    assert entry.options.endswith(" ro quiet splash")
+
+
+def test_title_and_icon_come_from_the_distribution(system: Lab) -> None:
+    with system.unsealed(NEW) as root:
+        (root / "etc/os-release").write_text('NAME="Alpine Linux"\nID=alpine\n')
+    entry = menu_of(system)
+    assert (entry.title, entry.icon) == ("Alpine Linux", "/EFI/refind/icons/os_alpine.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--kernel-options", "x" * 1900], 65, "make kernel_options shorter"),
+        (["--kernel-options", "a\nb"], 64, "plain ASCII"),
+        (["--title", "Müsli"], 64, "plain ASCII"),
+        (["--panic", "-1"], 64, "--panic"),
+        (["--removable"], 64, "--setup"),
+        (["--dry-run"], 64, "--install"),
+    ],
+)
+def test_what_the_boot_loader_could_not_take_is_refused(
+    system: Lab, arguments: list[str], status: int, said: str
+) -> None:
+    done = system.sysmut("refind", "--volume", "root", *arguments)
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_filesystem_that_is_on_no_partition_needs_a_name_for_it(system: Lab) -> None:
+    done = system.sysmut("refind")
+    assert done.returncode == 69
+    assert "--volume" in done.stderr
+
+
+def test_a_root_without_a_kernel_has_no_menu(lab: Lab) -> None:
+    done = lab.sysmut("refind", "--volume", "root")
+    assert done.returncode == 65
+    assert "slot 0 cannot be in the boot menu" in done.stderr
+
+
+# Onto the system partition
+
+
+def test_it_is_installed_with_one_line_and_a_second_time_changes_nothing(system: Lab, esp: Path) -> None:
+    dry = install(system, esp, "--dry-run")
+    assert "+include sysmut.conf" in dry.stderr
+    assert "+menuentry" in dry.stderr
+    folder = esp / "EFI/refind"
+    assert sorted(os.listdir(folder)) == ["refind.conf", "refind_x64.efi"]
+    install(system, esp)
+    assert (folder / "refind.conf").read_text() == MAIN + "include sysmut.conf\n"
+    assert (folder / "refind.conf.before-sysmut").read_text() == MAIN
+    assert boots(system, (folder / "sysmut.conf").read_bytes())["Linux"] == NEW
+    assert sorted(os.listdir(folder)) == ["refind.conf", "refind.conf.before-sysmut", "refind_x64.efi", "sysmut.conf"]
+    before = {path: path.stat() for path in folder.iterdir()}
+    done = install(system, esp)
+    assert "as it should be" in done.stderr
+    assert {path: path.stat() for path in folder.iterdir()} == before
+    assert json.loads(install(system, esp, "--json").stdout) == {"version": 1, "changed": False, "dry_run": False}
+
+
+def test_its_icons_are_those_of_the_folder_that_refind_is_in(system: Lab, tmp_path: Path) -> None:
+    folder = tmp_path / "esp/EFI/BOOT"
+    folder.mkdir(parents=True)
+    (folder / "bootx64.efi").write_bytes(b"MZ")
+    (folder / "refind.conf").write_text(MAIN)
+    install(system, tmp_path / "esp")
+    (entry,) = parse((folder / "sysmut.conf").read_bytes(), "x").config.entries
+    assert entry.icon == "/EFI/BOOT/icons/os_test.png"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"timeout 5\nscanfor internal,external\n", "scanfor"),
+        (b"\xff\xfe", "add the line yourself"),
+    ],
+)
+def test_a_refind_conf_with_which_it_would_not_show_is_refused(
+    system: Lab, esp: Path, content: bytes, said: str
+) -> None:
+    path = esp / "EFI/refind/refind.conf"
+    path.write_bytes(content)
+    assert said in install(system, esp, status=65).stderr
+    assert path.read_bytes() == content
+    assert sorted(os.listdir(path.parent)) == ["refind.conf", "refind_x64.efi"]
+
+
+def test_a_stanza_that_is_never_closed_does_not_swallow_it(system: Lab, esp: Path) -> None:
+    path = esp / "EFI/refind/refind.conf"
+    path.write_text(MAIN + 'menuentry "Other" {\n    loader /EFI/other.efi\n')
+    install(system, esp)
+    folder = esp / "EFI/refind"
+    document = parse(path.read_bytes(), "refind.conf", lambda name: (folder / name).read_bytes())
+    assert [entry.title for entry in document.config.entries] == ["Linux", "Other"]
+
+
+def test_a_partition_without_refind_is_told_what_to_do(system: Lab, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "sysmut refind --setup" in install(system, tmp_path / "empty", status=69).stderr
+
+
+# Kept right
+
+
+def publish(lab: Lab, esp: Path | None, script: str, *arguments: str, status: int = 0) -> Finished:
+    settings = lab.image.parent / "sysmut.toml"
+    settings.write_text('volume = "root"\n' + (f'esp = "{esp}"\n' if esp else ""))
+    return lab.session(script, "--config", str(settings), *arguments, status=status)
+
+
+UPGRADE = "cd /boot; mv vmlinuz-lts vmlinuz-edge; mv initramfs-lts initramfs-edge"
+
+
+def test_with_unchanged_names_nothing_is_touched(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    folder = esp / "EFI/refind"
+    before = {path: path.stat() for path in (*folder.iterdir(), folder)}
+    done = publish(system, esp, "touch /etc/new")
+    assert {path: path.stat() for path in before} == before
+    assert "menu" not in done.stderr
+    assert "menu" not in publish(system, None, "touch /etc/newer").stderr
+
+
+def test_a_new_kernels_name_is_written_into_the_menu(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    done = publish(system, esp, UPGRADE)
+    assert "the boot menu was brought up to date" in done.stderr
+    text = (esp / "EFI/refind/sysmut.conf").read_bytes()
+    assert boots(system, text)["Linux"] == system.slots[0]
+    assert b"/current/0/@/boot/vmlinuz-edge" in text
+    assert b"/current/1/@/boot/vmlinuz-lts" in text
+    settings = system.image.parent / "sysmut.toml"
+    done = system.sysmut("activate", "1", "--config", settings)
+    assert "the boot menu was brought up to date" in done.stderr
+    assert boots(system, (esp / "EFI/refind/sysmut.conf").read_bytes())["Linux"] == NEW
+
+
+def test_where_no_system_partition_is_named_the_command_is_told(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    before = (esp / "EFI/refind/sysmut.conf").read_bytes()
+    done = publish(system, None, UPGRADE)
+    assert "before you reboot: sysmut refind --install" in done.stderr
+    assert (esp / "EFI/refind/sysmut.conf").read_bytes() == before
+    done = system.sysmut("rollback", "1")
+    assert "before you reboot: sysmut refind --install" in done.stderr
+
+
+def test_the_number_of_slots_makes_it_stale(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    assert "up to date" in publish(system, esp, ":", "--slots", "2").stderr
+    assert b"Fallback 2" not in (esp / "EFI/refind/sysmut.conf").read_bytes()
+
+
+def test_a_menu_that_cannot_be_written_keeps_the_generation_and_changes_nothing(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    (esp / "EFI").rename(esp / "gone")
+    before = system.slots
+    done = publish(system, esp, UPGRADE, status=71)
+    assert "the boot menu must change with the kernels, and cannot" in done.stderr
+    assert "sealed and kept, not in a slot: sysmut activate" in done.stderr
+    assert system.slots == before
+    (kept,) = system.generations - {FIRST, MIDDLE, NEW}
+    assert system.is_sealed(kept)
+    done = publish(system, esp, "touch /etc/new")
+    assert "could not be looked at" in done.stderr
+    (esp / "gone").rename(esp / "EFI")
+    settings = system.image.parent / "sysmut.toml"
+    assert system.sysmut("activate", kept, "--config", settings).returncode == 0
+    assert boots(system, (esp / "EFI/refind/sysmut.conf").read_bytes())["Linux"] == kept
+
+
+def test_a_menu_that_was_never_installed_is_only_spoken_of(system: Lab, esp: Path) -> None:
+    done = publish(system, esp, UPGRADE)
+    assert "sysmut's menu is not on the system partition: sysmut refind --install" in done.stderr
+    assert not (esp / "EFI/refind/sysmut.conf").exists()
+
+
+RENAMES = "rename,renameat,renameat2"
+
+
+def cut_off(lab: Lab, fault: str) -> int:
+    """A session in which strace ends, or fails, the system call; the settings are those of `publish`."""
+    script = f"--config {lab.image.parent / 'sysmut.toml'} -- sh -ec".split()
+    strace = ["strace", "-qq", "-e", f"trace={RENAMES}", "-e", f"inject={RENAMES}:{fault}", "-o", os.devnull]
+    return subprocess.run(
+        [*strace, *lab.command("sysmut", "run", *script, UPGRADE)],
+        check=False,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        env=clean_environment(),
+    ).returncode
+
+
+@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO"])
+def test_wherever_it_is_cut_off_the_menu_boots_whole_generations(system: Lab, esp: Path, fault: str) -> None:
+    """Each rename in turn: of the fstab, the record, the lasting menu, `current`, and the new menu."""
+    install(system, esp)
+    path = esp / "EFI/refind/sysmut.conf"
+    publish(system, esp, ":")
+    states = set()
+    for number in range(1, 20):
+        slot = system.slots[0]
+        status = cut_off(system, f"{fault}:when={number}")
+        found = boots(system, path.read_bytes())
+        states.add((status == 0, system.slots[0] == slot, b"snapshots" in path.read_bytes()))
+        if status == 0:
+            assert found["Linux"] == system.slots[0] != slot
+            break
+        assert found["Linux"] == slot
+        if system.slots[0] != slot:  # the rename took place, the menu still boots the one before
+            assert number > 3
+            assert system.sysmut("activate", slot, "--config", str(system.image.parent / "sysmut.toml")).returncode == 0
+            assert boots(system, path.read_bytes())["Linux"] == slot
+    assert (True, False, False) in states
+    assert (False, True, False) in states
+    assert (False, False, True) in states
