@@ -72,6 +72,21 @@ def lzo(root: Path) -> None:
     os.sync()
 
 
+def link_from_the_root(root: Path) -> None:
+    (root / KERNEL).rename(root / "etc/k")
+    (root / KERNEL).symlink_to("/etc/k")
+
+
+def link_out_of_the_root(root: Path) -> None:
+    (root / "sbin/init").unlink()
+    (root / "sbin/init").symlink_to("/usr/bin/python3")
+
+
+def no_permission(root: Path) -> None:
+    (root / "sbin/init").unlink()
+    (root / "sbin/init").write_text("#!/bin/sh\n")
+
+
 CONDITIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no kernel": (lambda root: (root / KERNEL).unlink(), "/boot: there is no kernel"),
     "an empty kernel": (lambda root: (root / KERNEL).write_bytes(b""), f"{KERNEL} is empty"),
@@ -83,7 +98,7 @@ CONDITIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a kernel with a hole": (hole, f"{KERNEL} has a hole"),
     "a kernel whose link leads elsewhere for the boot loader": (
-        lambda root: ((root / KERNEL).rename(root / "etc/k"), (root / KERNEL).symlink_to("/etc/k")),
+        link_from_the_root,
         f"{KERNEL} is a link that leads nowhere from the top level",
     ),
     "no initramfs": (lambda root: (root / INITRAMFS).unlink(), f"{KERNEL} has no initramfs"),
@@ -106,11 +121,11 @@ CONDITIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no init": (lambda root: (root / "sbin/init").unlink(), "sbin/init is missing"),
     "an init that leads out of the root": (
-        lambda root: ((root / "sbin/init").unlink(), (root / "sbin/init").symlink_to("/usr/bin/python3")),
+        link_out_of_the_root,
         "sbin/init is missing, or leads to nothing in that root",
     ),
     "an init that cannot be executed": (
-        lambda root: ((root / "sbin/init").unlink(), (root / "sbin/init").write_text("#!/bin/sh\n")),
+        no_permission,
         "sbin/init cannot be executed",
     ),
     "an init that is no program": (lambda root: (root / "bin/busybox").write_bytes(b"data"), "is neither a program"),

@@ -381,14 +381,19 @@ def test_what_is_neither_directory_nor_device_is_refused(given: str) -> None:
 
 
 @pytest.fixture
-def attach(root_user: None, tmp_path: Path) -> Iterator[Callable[[str, str], str]]:
-    """Makes an image with these partitions, as a disk of this machine; its device."""
+def attach(root_user: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
+    """Makes an image with these partitions, as a disk of this machine; its device. The machine's own disks,
+    which may have a system partition too, are out of sight."""
     devices: list[str] = []
+    block = tmp_path / "block"
+    block.mkdir()
+    monkeypatch.setattr(disks, "_BLOCK", str(block))
 
     def attach(name: str, table: str) -> str:
         image = make_image(tmp_path / name, table)
         device = sh("losetup", "-P", "-f", "--show", image).strip()
         devices.append(device)
+        (block / os.path.basename(device)).symlink_to(f"/sys/block/{os.path.basename(device)}")
         for part in disks.every_in_image(str(image)):
             place = (str(part.number), str(part.start // 512), str(part.size // 512))
             subprocess.run(["addpart", device, *place], check=False, capture_output=True)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,11 +25,14 @@ def boot_programs() -> None:
         pytest.skip(f"needs root, Debian's ovmf, and {', '.join(missing or PROGRAMS)}")
 
 
-def unpacked(package: str, directory: Path) -> Path:
-    """Unpack a Debian package in a directory. It is not installed: rEFInd's would look for the
-    host's own system partition."""
-    sh("apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", package, cwd=directory)
-    (archive,) = directory.glob(f"{package}_*.deb")
+def unpacked(package: Callable[[], str], directory: Path) -> Path:
+    """Unpack a Debian package in a directory; `package` names it by apt's lists. It is not installed:
+    rEFInd's would look for the host's own system partition."""
+    command = ("apt-get", "download", "-q", "-o", "APT::Sandbox::User=root")
+    if subprocess.run([*command, package()], cwd=directory, check=False, capture_output=True).returncode != 0:
+        sh("apt-get", "update", "-q")  # the lists may name what the mirror no longer has
+        sh(*command, package(), cwd=directory)
+    (archive,) = directory.glob("*.deb")
     sh("dpkg-deb", "-x", archive, directory)
     archive.unlink()
     return directory
@@ -37,20 +41,25 @@ def unpacked(package: str, directory: Path) -> Path:
 @pytest.fixture(scope="session")
 def refind_files(boot_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory with refind_x64.efi, drivers_x64 and icons."""
-    return unpacked("refind", tmp_path_factory.mktemp("refind")) / "usr/share/refind/refind"
+    return unpacked(lambda: "refind", tmp_path_factory.mktemp("refind")) / "usr/share/refind/refind"
 
 
 @pytest.fixture(scope="session")
 def cloud_kernel(boot_programs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
     """Debian's kernel for virtual machines."""
-    directory = tmp_path_factory.mktemp("kernel")
+    base = unpacked(_newest_kernel, tmp_path_factory.mktemp("kernel"))
+    (image,) = (base / "boot").glob("vmlinuz-*")
+    release = image.name.removeprefix("vmlinuz-")
+    sh("depmod", "-b", base, release)
+    yield Kernel(image, release, base)
+    shutil.rmtree(base)
+
+
+def _newest_kernel() -> str:
     shown = sh("apt-cache", "show", "--no-all-versions", "linux-image-cloud-amd64")
-    package = re.search(r"^Depends: linux-image-(\S+)", shown, re.MULTILINE)
-    assert package, shown
-    base = unpacked(f"linux-image-{package[1]}", directory)
-    sh("depmod", "-b", base, package[1])
-    yield Kernel(base / "boot" / f"vmlinuz-{package[1]}", package[1], base)
-    shutil.rmtree(directory)
+    found = re.search(r"^Depends: (linux-image-\S+)", shown, re.MULTILINE)
+    assert found, shown
+    return found[1]
 
 
 @pytest.fixture(scope="session")
