@@ -56,6 +56,7 @@ class Lab:
         self.image = directory / "disk.img"
         self.top = directory / "top"
         self.top.mkdir()
+        self._started: list[subprocess.Popen[str]] = []
         self.format(size)
         self.mount()
         self.uuid = sh("findmnt", "-n", "-o", "UUID", self.top).strip()
@@ -71,7 +72,11 @@ class Lab:
         sh("mount", "-o", self.mount_options, self.image, self.top)
 
     def close(self) -> None:
-        """Unmount everything of this filesystem; the loop device goes with its last mount."""
+        """Unmount everything of this filesystem; the loop device goes with its last mount. A sysmut that
+        a test has left running is killed."""
+        for process in self._started:
+            if process.poll() is None:
+                kill(process)
         for _ in range(20):
             points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
             ours = [point for point in points if point == str(self.top) or point.startswith(f"{self.top}/")]
@@ -223,7 +228,9 @@ class Lab:
         environment: Mapping[str, str] = options.pop("env", clean_environment())
         for stream in ("stdin", "stdout", "stderr"):
             options.setdefault(stream, subprocess.DEVNULL if stream == "stdin" else subprocess.PIPE)
-        return subprocess.Popen(self.command("sysmut", *arguments), text=True, env=environment, **options)
+        process = subprocess.Popen(self.command("sysmut", *arguments), text=True, env=environment, **options)
+        self._started.append(process)
+        return process
 
     def start_waiting(self, go: str = "/home/go", **options: Any) -> "subprocess.Popen[str]":
         """Start a session whose script says so in a common, and waits there for `finish()`. The lab
