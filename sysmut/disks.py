@@ -55,16 +55,10 @@ def backing_of(device: str) -> tuple[str, int] | None:
 def every() -> tuple[tuple[str, Partition], ...]:
     """Each GPT partition of this machine, with the path of its block device, by disk and number. A
     disk that cannot be read is passed over, and one without partitions is not opened."""
-    found = []
+    found: list[tuple[str, Partition]] = []
     for name in sorted(os.listdir(_BLOCK)):
-        about = os.path.realpath(f"{_BLOCK}/{name}")
-        children = _children(about)
-        if not children or _is_made(about):
-            continue
-        with contextlib.suppress(OSError):
-            table = _table(about)
-            told = [(_node(child), _told(child, table)) for child in children]
-            found += [(path, part) for path, part in told if part is not None]
+        with contextlib.suppress(OSError):  # it may be gone again, too
+            found += _all_of(os.path.realpath(f"{_BLOCK}/{name}"))
     return tuple(found)
 
 
@@ -95,6 +89,15 @@ def _disk_of(about: str) -> str | None:
 def _is_made(about: str) -> bool:
     """Whether md or device-mapper makes this disk of others."""
     return os.path.isdir(f"{about}/md") or os.path.isdir(f"{about}/dm")
+
+
+def _all_of(about: str) -> list[tuple[str, Partition]]:
+    children = _children(about)
+    if not children or _is_made(about):
+        return []
+    table = _table(about)
+    told = [(_node(child), _told(child, table)) for child in children]
+    return [(path, part) for path, part in told if part is not None]
 
 
 def _children(about: str) -> list[str]:

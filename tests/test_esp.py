@@ -474,10 +474,12 @@ def test_a_kernel_that_cannot_mount_it_is_told_with_what_to_do(
 
 def test_a_failed_mount_names_the_partition(as_ext4: None, attach: Attach, tmp_path: Path) -> None:
     device = attach("mine.img", ONE)
+    point = tmp_path / "efi"
+    point.mkdir()
 
     def work() -> None:
-        sh("mount", "-o", "ro", f"{device}p1", tmp_path)  # so that it cannot be mounted writable
-        sh("mount", "-t", "tmpfs", "none", tmp_path)
+        sh("mount", "-o", "ro", f"{device}p1", point)  # so that it cannot be mounted writable
+        sh("mount", "-t", "tmpfs", "none", point)
         with pytest.raises(OSError, match=f"{device}p1") as caught:
             label_in(device=f"{device}p2")
         assert caught.value.errno == errno.EBUSY
