@@ -8,7 +8,7 @@ booted, and then runs what it is sent.
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,10 +128,7 @@ def small_guest(directory: Path, kernel: "Kernel", initramfs: Path) -> Path:
     (root / "etc/generation-name").write_text("first\n")
     shutil.copyfile(kernel.image, root / "boot" / f"vmlinuz-{kernel.release}")
     shutil.copyfile(initramfs, root / "boot" / f"initrd.img-{kernel.release}")
-    for module in _with_dependencies(kernel, MODULES + MORE_MODULES):
-        target = root / module.relative_to(kernel.base)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(module, target)
+    _copy_modules(root, kernel, MODULES + MORE_MODULES)
     for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
         shutil.copyfile(kernel.modules / name, root / kernel.modules.relative_to(kernel.base) / name)
     sh("depmod", "-b", root, kernel.release)
@@ -160,23 +157,24 @@ def make_initramfs(directory: Path, kernel: Kernel) -> Path:
     shutil.copy2(busybox, tree / "bin/busybox")
     for name in _APPLETS:
         (tree / "bin" / name).symlink_to("busybox")
-    order = []
-    for module in _with_dependencies(kernel, MODULES):
-        shutil.copy2(module, tree / module.name)
-        order.append(f"/{module.name}\n")
-    (tree / "modules.order").write_text("".join(order))
+    order = _copy_modules(tree, kernel, MODULES)
+    (tree / "modules.order").write_text("".join(f"/{module}\n" for module in order))
     (tree / "init").write_text(_INITRAMFS_INIT)
     (tree / "init").chmod(0o755)
     return _archive(tree, directory / "initramfs.img")
 
 
-def _with_dependencies(kernel: Kernel, modules: Iterable[str]) -> list[Path]:
-    """The files of the modules, in an order that loads."""
+def _copy_modules(root: Path, kernel: Kernel, modules: Sequence[str]) -> list[Path]:
+    """Copy modules and what they need into a root; their paths in it, in an order that loads."""
     found: dict[Path, None] = {}
     for module in modules:
         lines = sh("modprobe", "-d", kernel.base, "-S", kernel.release, "--show-depends", module).splitlines()
         found.update(dict.fromkeys(Path(line.split()[1]) for line in lines if line.startswith("insmod ")))
-    return list(found)
+    paths = [file.relative_to(kernel.base) for file in found]
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kernel.base / path, root / path)
+    return paths
 
 
 def _archive(tree: Path, target: Path) -> Path:

@@ -47,7 +47,7 @@ class Machine:
                 bufsize=0,
                 pass_fds=[theirs.fileno()],
             )
-        self._said = bytearray()
+        self._said = b""
         self._seen = 0
         self._news = threading.Condition()
         self._ended = False
@@ -88,18 +88,15 @@ class Machine:
         deadline = time.monotonic() + timeout
         with self._news:
             while not (found := wanted.search(self._said, self._seen)):
-                over = self._ended or not self._news.wait(deadline - time.monotonic())
-                if over and not wanted.search(self._said, self._seen):
-                    why = "the machine has ended" if self._ended else f"nothing after {timeout:.0f} s"
-                    raise AssertionError(f"expected {pattern!r}: {why}. It said last:\n{self._end_of_transcript()}")
-            found = wanted.search(bytes(self._said), self._seen)
-            assert found
+                assert not self._ended, f"expected {pattern!r}: the machine has ended. {self._last_words()}"
+                in_time = self._news.wait(deadline - time.monotonic())
+                assert in_time, f"expected {pattern!r}: not within {timeout:.0f} s. {self._last_words()}"
             self._seen = found.end()
             return found
 
-    def _end_of_transcript(self) -> str:
+    def _last_words(self) -> str:
         text = self._said[-2048:].decode(errors="replace")
-        return re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", " ", text)
+        return "It said last:\n" + re.sub(r"\x1b\[[0-9;?=]*[A-Za-z]", " ", text)
 
     def send(self, keys: str) -> None:
         """Type on the serial line."""
@@ -133,9 +130,7 @@ class Machine:
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f"still on after {timeout:.0f} s. It said last:\n{self._end_of_transcript()}"
-            ) from None
+            raise AssertionError(f"still on after {timeout:.0f} s. {self._last_words()}") from None
 
     def kill(self) -> None:
         """Cut the power: the guest gets no chance to write anything more. Harmless when it is off."""

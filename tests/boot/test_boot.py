@@ -44,7 +44,7 @@ def write_menu(disk: DiskLab, kernel: Kernel, **options: int) -> None:
     disk.esp_write({f"{LOADER}/refind.conf": hand_written_menu(disk, kernel.release, **options)})
 
 
-def test_the_machine_boots_what_slot_0_names_and_then_what_it_names_next(disk: DiskLab, cloud_kernel: Kernel) -> None:
+def test_slot_0_boots_and_then_what_a_session_has_published_there(disk: DiskLab, cloud_kernel: Kernel) -> None:
     write_menu(disk, cloud_kernel)
     with disk.started() as machine:
         booted = report(machine)
@@ -53,9 +53,10 @@ def test_the_machine_boots_what_slot_0_names_and_then_what_it_names_next(disk: D
     path, kind, flags = booted.mounted("/")
     assert (path, kind) == (f"/snapshots/{SECOND}/@", "btrfs")
     assert "ro" in flags
-    disk.link([FIRST, SECOND], "20260103000001AbCdEfGh")
+    disk.session("echo third > /etc/generation-name")
     with disk.started() as machine:
-        assert report(machine).mounted("/")[0] == f"/snapshots/{FIRST}/@"
+        booted = report(machine)
+    assert (booted.name, booted.mounted("/")[0]) == ("third", f"/snapshots/{disk.slots[0]}/@")
 
 
 def test_a_fallback_chosen_in_the_menu_boots(disk: DiskLab, cloud_kernel: Kernel) -> None:
@@ -65,6 +66,18 @@ def test_a_fallback_chosen_in_the_menu_boots(disk: DiskLab, cloud_kernel: Kernel
         booted = report(machine)
     assert (booted.name, booted.mounted("/")[0]) == ("first", f"/snapshots/{FIRST}/@")
     assert "subvol=/current/2/@" in booted.cmdline
+
+
+def test_the_power_cut_keeps_what_the_guest_has_synced(disk: DiskLab, cloud_kernel: Kernel, tmp_path: Path) -> None:
+    write_menu(disk, cloud_kernel)
+    with disk.started(screen=True) as machine:
+        report(machine)
+        assert run(machine, "mount -t btrfs -o subvolid=5 /dev/vda2 /tmp") == (0, "")
+        assert run(machine, "echo synced > /tmp/kept && sync /tmp/kept") == (0, "")
+        machine.screendump(tmp_path / "screen.png")
+    assert (tmp_path / "screen.png").read_bytes().startswith(b"\x89PNG")
+    assert (disk.top / "kept").read_text() == "synced\n"
+    assert disk.sysmut("status").returncode == 0
 
 
 def test_what_is_written_to_the_overlay_is_gone_after_the_next_boot(disk: DiskLab, cloud_kernel: Kernel) -> None:
