@@ -50,8 +50,8 @@ class Decompressor:
             raise ValueError(self._library.ZSTD_getErrorName(result).decode(errors="replace"))
         self._at = given[2]
         self.eof = result == 0
-        # Where the output is full, there may be more in the library, even if all input is used up.
-        self.needs_input = not self.eof and self._at == len(self._data) and made[2] < max_length
+        # libzstd takes the last byte of a frame only when all output is out, so this never asks past the end.
+        self.needs_input = not self.eof and self._at == len(self._data)
         return ctypes.string_at(output, made[2])
 
     @property

@@ -78,6 +78,30 @@ def test_microcode_and_filling_before_it_and_filling_behind_it_do_no_harm(method
     assert look(early + bytes(2**20) + example(method) + bytes(700_001)) == WHOLE
 
 
+@pytest.mark.parametrize("before", range(2**18 - 8, 2**18 + 8, 4))
+def test_it_does_not_matter_in_which_pieces_it_is_read(before: int) -> None:
+    early = cpio({"kernel/x86/microcode/GenuineIntel.bin": "x" * 5000})
+    for image in (example(""), example("zstd")):
+        assert look(early + bytes(before - len(early)) + image) == WHOLE
+
+
+class Dribbling(io.BytesIO):
+    """A file that gives a byte at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(1 if size else 0)
+
+
+@pytest.mark.parametrize("chunk", [1, 100])
+@pytest.mark.parametrize("method", COMPRESS)
+def test_a_piece_that_fills_the_room_for_it_is_not_taken_for_the_end(
+    method: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_CHUNK", chunk)
+    image = example(method)
+    assert initramfs.look(Dribbling(image), len(image)) == WHOLE
+
+
 @pytest.mark.parametrize("method", COMPRESS)
 def test_several_archives_count_whether_in_one_compressed_stream_or_in_a_row_of_them(method: str) -> None:
     parts = [cpio({f"usr/lib/modules/{number}/kernel/btrfs.ko": ""}) for number in range(3)]
@@ -185,6 +209,7 @@ def test_what_this_python_comes_without_is_unknown(monkeypatch: pytest.MonkeyPat
         (cpio(INIT).replace(b"TRAILER!!!", b"TRAILER???"), "is (damaged|cut off)"),
         (cpio(INIT).replace(b"070701", b"07070x"), "is no initramfs"),
         (cpio(INIT).replace(b"init\0", b"init\0" + bytes(4)), "is damaged"),
+        (b"070703".join(cpio(INIT).rsplit(b"070701", 1)), "is damaged"),
         (b"070701" + b"0" * 200, "is damaged"),
         (b"070701" + b" " * 200, "is damaged"),
         (b"070701" + b"f" * 200, "is damaged"),
@@ -262,6 +287,12 @@ def test_what_unpacks_to_too_much_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         look(zeros)
 
 
+def test_what_needs_too_much_memory_to_unpack_is_given_up() -> None:
+    image = example("lzma")
+    with pytest.raises(ValueError, match="lzma says: Memory usage limit exceeded"):
+        look(image[:1] + (2**30).to_bytes(4, "little") + image[5:])
+
+
 def test_too_many_files_streams_and_kernels_are_given_up() -> None:
     with pytest.raises(ValueError, match="has too many files in it"):
         look(head(0, b"x") * (2**18 + 1))
@@ -303,10 +334,11 @@ def frames(data: bytes, max_length: int = 2**16) -> Iterator[bytes]:
     """The content of frame after frame."""
     while data:
         one = zstd.Decompressor()
-        content = b""
+        content = one.decompress(data, max_length)
         while not one.eof:
-            content += one.decompress(data if one.needs_input else b"", max_length)
-            data = b""
+            assert not one.needs_input
+            assert one.unused_data == b""
+            content += one.decompress(b"", max_length)
         yield content
         data = one.unused_data
 
@@ -314,8 +346,9 @@ def frames(data: bytes, max_length: int = 2**16) -> Iterator[bytes]:
 @pytest.mark.parametrize("max_length", [1, 1000, 2**20])
 def test_frames_of_zstd_are_taken_one_by_one_and_a_skippable_one_is_empty(max_length: int) -> None:
     skippable = b"\x50\x2a\x4d\x18\x05\0\0\0hello"
-    data = compressed(NOISE, "zstd") + skippable + compressed(b"more", "zstd")
-    assert list(frames(data, max_length)) == [NOISE, b"", b"more"]
+    unchecked = subprocess.run(["zstd", "-q", "--no-check"], input=NOISE, check=True, capture_output=True).stdout
+    data = compressed(NOISE, "zstd") + skippable + compressed(b"more", "zstd") + unchecked
+    assert list(frames(data, max_length)) == [NOISE, b"", b"more", NOISE]
 
 
 def test_zstd_is_fed_in_pieces() -> None:

@@ -213,7 +213,7 @@ def _unpacked(outer: _Stream, decompressor: _Decompressor, method: str, errors: 
                 raise ValueError(f"is damaged: {method} says: {error}") from None
             if made:
                 return made
-            if asked and not data and not decompressor.eof:
+            if asked and not data:
                 raise ValueError(f"is cut off: what is compressed in it with {method} has no end")
         return b""
 
