@@ -125,6 +125,7 @@ def small_guest(directory: Path, kernel: "Kernel", initramfs: Path) -> Path:
     (root / "sbin/init").unlink()
     (root / "sbin/init").write_text(_INIT)
     (root / "sbin/init").chmod(0o755)
+    (root / "sbin/modprobe").symlink_to("../bin/busybox")  # where the kernel looks
     (root / "etc/generation-name").write_text("first\n")
     shutil.copyfile(kernel.image, root / "boot" / f"vmlinuz-{kernel.release}")
     shutil.copyfile(initramfs, root / "boot" / f"initrd.img-{kernel.release}")
