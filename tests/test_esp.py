@@ -6,6 +6,7 @@ only the name of its type is another; the rules for names are sysmut's own and n
 
 import errno
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from sysmut.boot import esp
 from sysmut.boot.esp import ESP_TYPE, Esp
 from sysmut.boot.fat import Tree
 from sysmut.errors import BadData, NoSpace, NotSysmut, SysmutError, SystemFailure, UsageError
-from tests.lab import sh, wait_until
+from tests.lab import sh, wait_until, without_coverage
 
 LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 
@@ -197,35 +198,45 @@ def test_what_reads_back_otherwise_does_not_replace_the_file(tmp_path: Path, mon
     assert below(tmp_path) == {"f": b"old"}
 
 
+def on_disk(top: Path, script: str) -> list[tuple[str, str]]:
+    """The calls below `top`, by strace, that make things durable or visible: name and last path."""
+    log = top.with_name("strace")
+    python = Path(__file__).parents[1] / ".venv/bin/python"
+    whole = f"import sys\nfrom sysmut.boot.fat import Tree\ntree = Tree(sys.argv[1])\n{script}"
+    calls = "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat"
+    sh("strace", "-y", "-o", log, "-e", calls, python, "-c", whole, top, env=without_coverage())
+    return [
+        (line.partition("(")[0].removesuffix("2").removesuffix("at"), re.findall(r"[\w.-]+(?=[>\"])", line)[-1])
+        for line in log.read_text().splitlines()
+        if str(top) in line
+    ]
+
+
 def test_all_is_on_disk_in_order_before_and_after_the_rename(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
-    script = "import sys\nfrom sysmut.boot.fat import Tree\nTree(sys.argv[1]).write('f', b'new', keep='k')"
-    log = tmp_path.with_name("strace")
-    python = Path(__file__).parents[1] / ".venv/bin/python"
-    calls = "trace=fsync,fdatasync,rename,renameat,renameat2"
-    sh(
-        "strace",
-        "-y",
-        "-o",
-        log,
-        "-e",
-        calls,
-        python,
-        "-c",
-        script,
-        tmp_path,
-        env={**os.environ, "COVERAGE_PROCESS_START": ""},
-    )
-    told = [
-        (line.partition("(")[0].removesuffix("at2").removesuffix("at"), line.rpartition("/")[2].partition(">")[0])
-        for line in log.read_text().splitlines()
-        if str(tmp_path) in line
+    top, new = tmp_path.name, "sysmut-new.tmp"
+    assert on_disk(tmp_path, "tree.write('f', b'new', keep='k')") == [
+        ("fsync", new),
+        ("rename", "k"),
+        ("fsync", top),
+        ("fsync", new),
+        ("rename", "f"),
+        ("fsync", top),
     ]
-    top = tmp_path.name
-    once = ["fsync", "rename", "fsync"]
-    assert [name for name, _ in told] == once * 2
-    assert [path for name, path in told if name == "fsync"] == ["sysmut-new.tmp", top] * 2
     assert below(tmp_path) == {"f": b"new", "k": b"old"}
+
+
+def test_a_new_directory_is_on_disk_before_what_is_in_it(tmp_path: Path) -> None:
+    top, new = tmp_path.name, "sysmut-new.tmp"
+    assert on_disk(tmp_path, "tree.write('EFI/refind/f', b'new', keep=None)") == [
+        ("mkdir", "EFI"),
+        ("fsync", top),
+        ("mkdir", "refind"),
+        ("fsync", "EFI"),
+        ("fsync", new),
+        ("rename", "f"),
+        ("fsync", "refind"),
+    ]
 
 
 def test_two_writers_at_once_both_leave_a_whole_file(tmp_path: Path) -> None:
@@ -336,6 +347,7 @@ def test_the_system_partition_of_an_image_is_mounted_and_left_again(as_ext4: Non
             assert found.read("EFI/refind/new") == b"x"
             with pytest.raises(SystemFailure, match="Read-only"):
                 found.write("EFI/refind/new", b"y", keep=None)
+        wait_until(lambda: attached_to(str(image)) == "", 5)
 
     isolated(work)
     assert mounts.mounted_at(esp.MOUNT_POINT) is None
@@ -446,7 +458,12 @@ def test_where_it_is_mounted_already_that_mount_is_used(as_ext4: None, attach: A
         sub = point / "sub"
         sub.mkdir()
         with esp.opened(str(sub), None, None, writable=True) as found:
-            assert found == Esp(str(sub))  # no partition's top: paths from here are not the firmware's
+            assert found == Esp(str(sub))
+        bound = tmp_path / "bound"
+        bound.mkdir()
+        sh("mount", "--bind", sub, bound)
+        with esp.opened(str(bound), None, None, writable=True) as found:
+            assert found == Esp(str(bound))  # no partition's top: paths from here are not the firmware's
         sh("mount", "-o", "remount,ro", point)
         with pytest.raises(SystemFailure, match="mounted read-only"):
             label_in(device=f"{device}p2")

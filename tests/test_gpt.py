@@ -91,6 +91,13 @@ def test_a_disk_with_an_mbr_has_no_gpt_partitions_even_if_an_old_gpt_is_left(tmp
         file.seek(450)
         file.write(b"\x83")
     assert read(path) == ()
+    with open(path, "r+b") as file:  # no partitions, as boot code of its own has it
+        file.seek(450)
+        file.write(b"\0")
+    assert len(read(path)) == 2
+    with open(path, "r+b") as file:
+        file.seek(450)
+        file.write(b"\x83")
     with open(path, "r+b") as file:  # a hybrid MBR, which says that there is a GPT
         file.seek(450 + 16)
         file.write(b"\xee")
