@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from sysmut import disks, mounts, syscalls
-from sysmut.boot import esp
-from sysmut.boot.esp import ESP_TYPE, Esp
-from sysmut.boot.fat import Tree
 from sysmut.errors import BadData, NoSpace, NotSysmut, SysmutError, SystemFailure, UsageError
+from sysmut.menu import esp
+from sysmut.menu.esp import ESP_TYPE, Esp
+from sysmut.menu.fat import Tree
 from tests.lab import sh, wait_until, without_coverage
 
 LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
@@ -202,7 +202,7 @@ def on_disk(top: Path, script: str) -> list[tuple[str, str]]:
     """The calls below `top`, by strace, that make things durable or visible: name and last path."""
     log = top.with_name("strace")
     python = Path(__file__).parents[1] / ".venv/bin/python"
-    whole = f"import sys\nfrom sysmut.boot.fat import Tree\ntree = Tree(sys.argv[1])\n{script}"
+    whole = f"import sys\nfrom sysmut.menu.fat import Tree\ntree = Tree(sys.argv[1])\n{script}"
     calls = "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat"
     sh("strace", "-y", "-o", log, "-e", calls, python, "-c", whole, top, env=without_coverage())
     return [

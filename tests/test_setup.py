@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sysmut.boot import binaries, firmware, setup
-from sysmut.boot.esp import ESP_TYPE, Esp
-from sysmut.boot.firmware import Boot, Entry, Wanted
 from sysmut.errors import BadConfiguration, BadData, NotSysmut, SysmutError, SystemFailure, UsageError
 from sysmut.gpt import Partition
+from sysmut.menu import binaries, firmware, setup
+from sysmut.menu.esp import ESP_TYPE, Esp
+from sysmut.menu.firmware import Boot, Entry, Wanted
 
 UUID = "11111111-2222-3333-4444-55555555aaaa"
 OTHER = "99999999-2222-3333-4444-55555555aaaa"

@@ -79,6 +79,14 @@ def choose(kernels: tuple[Kernel, ...], wanted: str | None) -> Kernel | None:
     return None
 
 
+def none_found(path: str, known: tuple[Kernel, ...], wanted: str | None) -> BadData:
+    """The error for a root, at `path` from the top level, in which `choose` chose none of the known."""
+    if known and wanted is not None:
+        names = ", ".join(kernel.name for kernel in known)
+        return BadData(f"/{path}/boot: there is no kernel {wanted!r}", hint=f"there are: {names}")
+    return BadData(f"/{path}/boot: there is no kernel", hint="install one in a new generation")
+
+
 def release_of(root: int | str, kernel: Kernel, header_release: str | None) -> str | None:
     """The kernel's release, as `uname -r` would tell it: what its header says (header.read), else what
     Alpine has written down, else its name if there are modules by that name. None where nothing tells."""

@@ -6,7 +6,6 @@ import click
 
 from sysmut.cli import options
 from sysmut.cli.frame import Console, require_root
-from sysmut.cli.session import around
 
 
 @click.command("activate")
@@ -26,7 +25,7 @@ def command(generation: str, dry_run: bool, **values: Any) -> None:
 
 def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
     """Make the generation of that name slot 0; without a name, the one that a rollback goes to."""
-    from sysmut import generations, toplevel
+    from sysmut import generations, menu, toplevel
     from sysmut.signals import Interrupts
 
     console = options.console(values)
@@ -47,7 +46,8 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
         elif dry_run:
             after = generations.preview(top, before, target)
         else:
-            after = generations.activate(top, before, target, interrupts.check, around(console, config, top, before))
+            around = menu.kept_right(top, config, before, console.note)
+            after = generations.activate(top, before, target, interrupts.check, around)
     if target is None and not console.as_json:
         console.note(_why_not(before))
         return

@@ -30,7 +30,7 @@ def command(names: tuple[str, ...], **values: Any) -> int:
         state = generations.read(top)
         booted = generations.booted(top)
         wanted = [generations.find(state, name, booted) for name in names] or sorted(state.referenced)
-        system = any(checking.has_kernel(top, name) for name in state.referenced)
+        system = checking.is_to_boot(top, {*state.referenced, *wanted})
         found = [*checking.filesystem(top, state)]
         for name in dict.fromkeys(wanted):
             found += checking.generation(top, name, config, kernel=system)

@@ -43,7 +43,7 @@ def command(install: bool, setup: bool, dry_run: bool, source: str | None, remov
         if not (install or setup):
             _print(console, top, state, config)
             return
-        from sysmut.boot import esp
+        from sysmut.menu import esp
 
         device = None if config.esp else toplevel.block_device(top)
         with esp.opened(config.esp, device, config.image, writable=not dry_run) as partition:
@@ -54,23 +54,23 @@ def command(install: bool, setup: bool, dry_run: bool, source: str | None, remov
 
 
 def _survey(console: Console, top: Any, state: Any, config: Any) -> Any:
-    from sysmut.boot import menu
+    from sysmut.menu import stanza
 
-    offered = menu.survey(top, state, config)
+    offered = stanza.survey(top, state, config)
     for remark in offered.left_out:
         console.note(f"note: {remark}")
     return offered
 
 
 def _print(console: Console, top: Any, state: Any, config: Any) -> None:
-    from sysmut.boot import install, menu
-    from sysmut.boot.volume import volume_of
+    from sysmut.menu import install, stanza
+    from sysmut.menu.volume import volume_of
 
-    entry = install.stanza(top, _survey(console, top, state, config), config, volume_of(top, config))
+    entry = install.entry(top, _survey(console, top, state, config), config, volume_of(top, config))
     if console.as_json:
-        console.json({"version": 1, "stanza": menu.text(entry)})
+        console.json({"version": 1, "stanza": stanza.text(entry)})
         return
-    for line in menu.text(entry).removesuffix("\n").split("\n"):
+    for line in stanza.text(entry).removesuffix("\n").split("\n"):
         console.data(line)
 
 
@@ -78,7 +78,7 @@ def _setup(
     console: Console, top: Any, state: Any, partition: Any, source: str | None, *, removable: bool, dry_run: bool
 ) -> bool:
     from sysmut import layout
-    from sysmut.boot import setup
+    from sysmut.menu import setup
 
     first = state.slots[0]
     roots = ("/",) if first is None else ("/", top.at(layout.root(first)))
@@ -93,8 +93,8 @@ def _setup(
 
 
 def _install(console: Console, top: Any, state: Any, config: Any, partition: Any, *, dry_run: bool) -> bool:
-    from sysmut.boot import install
-    from sysmut.boot.volume import volume_of
+    from sysmut.menu import install
+    from sysmut.menu.volume import volume_of
 
     where = install.folder(partition)
     content = install.render(top, _survey(console, top, state, config), config, volume_of(top, config), where)

@@ -49,12 +49,11 @@ def read_script(path: str) -> bytes:
 
 def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
     """The session of a command's parameters: make it, say how it ended."""
-    from sysmut import session, toplevel
+    from sysmut import menu, session, toplevel
     from sysmut.signals import Interrupts
 
     console = options.console(values)
     config = options.settings(values)
-    force = values.pop("force")
     shown = sys.stderr.fileno() if console.as_json else sys.stdout.fileno()
     request = session.Request(
         program=program,
@@ -62,28 +61,11 @@ def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
         outputs=(shown, sys.stderr.fileno()),
         say=console.detail,
         announce=console.note,
-        verify=lambda top, generation, source: verify(console, config, top, generation, source, force=force),
-        around=lambda top, state: around(console, config, top, state),
+        around=lambda top, state: menu.kept_right(top, config, state, console.note),
         **values,
     )
     with Interrupts() as interrupts, toplevel.opened(config) as top:
         _report(console, session.mutate(top, config, request, interrupts))
-
-
-def verify(console: Console, config: Any, top: Any, generation: str, source: str, *, force: bool) -> None:
-    """Mend what can be mended of a new generation, and raise BadData where it would not boot."""
-    from sysmut.boot import sealing
-
-    for path in sealing.mend(top, generation, config):
-        console.note(f"/{path} was written anew: the boot loader could not have read it as it was")
-    sealing.verdict(sealing.examine(top, generation, source, config), force=force, say=console.note)
-
-
-def around(console: Console, config: Any, top: Any, state: Any) -> Any:
-    """What is to be done about the boot menu around publishing."""
-    from sysmut.boot.upkeep import Upkeep
-
-    return Upkeep(top, config, console.note).around(state)
 
 
 def _report(console: Console, result: Any) -> None:

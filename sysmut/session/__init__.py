@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sysmut import btrfs, compare, fstab, generations, inroot, layout, sandbox, toplevel
+from sysmut.boot import sealing
 from sysmut.config import Config
 from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError, from_oserror
 from sysmut.generations import Around, Draft, Hindered, NotDurable, State, nothing_around
@@ -44,14 +45,14 @@ class Request:
     timeout: float | None = None
     drop_if_unchanged: bool = False
     keep_failed: bool = False
+    force: bool = False
+    """Publish it even if it would not boot."""
     outputs: tuple[int, int] = (1, 2)
     """Where the program's standard output and error are shown."""
     say: Callable[[str], None] = field(default=lambda text: None)
     """Told details."""
     announce: Callable[[str], None] = field(default=lambda text: None)
     """Told what a person at a shell must know."""
-    verify: Callable[[TopLevel, str, str], None] = field(default=lambda top, generation, source: None)
-    """Called before the generation is sealed; raises BadData if it is not to be published."""
     around: Callable[[TopLevel, State], Around] = field(default=lambda top, state: nothing_around)
     """What is to be done around the rename that publishes, for the state before it."""
 
@@ -158,7 +159,7 @@ def _carry_out(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
             return Result(draft.id, plan.source, False, plan.state, plan.booted)
         _require_space(draft.top, plan.config.min_free, "after the session")
         generations.require_whole(draft.top, draft.id)
-        plan.request.verify(draft.top, draft.id, plan.source)
+        _require_bootable(draft, plan)
         interrupts.check()
         draft.seal(_record(draft, plan, began))
         return _publish(draft, plan, interrupts)
@@ -228,6 +229,14 @@ def _unchanged(draft: Draft, source: str) -> bool:
         return False
     before = draft.top.at(layout.generation(source))
     return all(compare.same(f"{before}/{name}", f"{draft.path}/{name}") for name in names)
+
+
+def _require_bootable(draft: Draft, plan: _Plan) -> None:
+    """Mend what can be mended of the new generation, and see to it that it would boot, unless forced."""
+    for path in sealing.mend(draft.top, draft.id, plan.config):
+        plan.request.announce(f"/{path} was written anew: the boot loader could not have read it as it was")
+    found = sealing.examine(draft.top, draft.id, plan.source, plan.config)
+    sealing.verdict(found, force=plan.request.force, say=plan.request.announce)
 
 
 def _record(draft: Draft, plan: _Plan, began: float) -> generations.Record:

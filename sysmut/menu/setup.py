@@ -3,9 +3,9 @@ the entry in the firmware's menu."""
 
 from dataclasses import dataclass, field
 
-from sysmut.boot import binaries, firmware
-from sysmut.boot.esp import Esp
 from sysmut.errors import UsageError
+from sysmut.menu import binaries, firmware
+from sysmut.menu.esp import Esp
 
 CONFIGURATION = """\
 # rEFInd's configuration, made by `sysmut refind --setup`, and yours from then on: sysmut only adds the

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from refind.lint import lint
 from refind.model import Entry
 from refind.parse import Document, parse
-from sysmut.boot import checking, menu
-from sysmut.boot.esp import Esp
 from sysmut.config import Config
 from sysmut.errors import BadData, NotSysmut
-from sysmut.generations import State
+from sysmut.menu import stanza
+from sysmut.menu.esp import Esp
 from sysmut.toplevel import TopLevel
 
 FILE = "sysmut.conf"
@@ -38,19 +37,14 @@ class Change:
         return tuple(difflib.unified_diff(old, new, name, self.path, lineterm=""))
 
 
-def has_any_kernel(top: TopLevel, state: State) -> bool:
-    """Whether any slot has a kernel: whether this is a system to boot at all."""
-    return any(checking.has_kernel(top, name) for name in set(state.slots) if name is not None)
-
-
-def stanza(top: TopLevel, offered: menu.Menu, config: Config, volume: str, icons: str = _ICONS) -> Entry:
+def entry(top: TopLevel, offered: stanza.Menu, config: Config, volume: str, icons: str = _ICONS) -> Entry:
     """The entry for what is offered."""
-    return menu.entry(offered, top.filesystem, volume, config, icons)
+    return stanza.entry(offered, top.filesystem, volume, config, icons)
 
 
-def render(top: TopLevel, offered: menu.Menu, config: Config, volume: str, folder: str) -> bytes:
+def render(top: TopLevel, offered: stanza.Menu, config: Config, volume: str, folder: str) -> bytes:
     """The content of sysmut's file in the folder of rEFInd."""
-    return menu.text(stanza(top, offered, config, volume, f"/{folder}/icons")).encode("ascii")
+    return stanza.text(entry(top, offered, config, volume, f"/{folder}/icons")).encode("ascii")
 
 
 def folder(partition: Esp) -> str:

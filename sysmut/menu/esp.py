@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sysmut import disks, image, mounts, syscalls
-from sysmut.boot.fat import Tree
 from sysmut.errors import NotSysmut, SystemFailure, UsageError
 from sysmut.gpt import Partition
+from sysmut.menu.fat import Tree
 
 ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 

@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from sysmut import generations
-from sysmut.boot import esp, install, menu
-from sysmut.boot.volume import volume_of
 from sysmut.config import Config
 from sysmut.errors import SysmutError, from_oserror
 from sysmut.generations import NotDurable, State
+from sysmut.menu import esp, install, stanza
+from sysmut.menu.volume import volume_of
 from sysmut.toplevel import TopLevel
 
 _COMMAND = "sysmut refind --install"
@@ -56,17 +56,17 @@ class Upkeep:
         if changed:
             self.say(f"the boot menu no longer fits the kernels; before you reboot: {_COMMAND}")
 
-    def _survey(self, state: State, *, quiet: bool = False) -> menu.Menu | None:
-        """What the menu for a state is to offer; None where slot 0 cannot be booted from a menu."""
+    def _survey(self, state: State, *, quiet: bool = False) -> stanza.Menu | None:
+        """What the menu for a state is to offer; None where slot 0 cannot be booted from a stanza."""
         try:
-            return menu.survey(self.top, state, self.config)
+            return stanza.survey(self.top, state, self.config)
         except SysmutError as error:
-            if not quiet and install.has_any_kernel(self.top, state):
+            if not quiet:
                 self.say(f"the boot menu is left as it is: {error.message}")
             return None
 
     @contextlib.contextmanager
-    def _on_partition(self, partition: esp.Esp, before: State, wanted: menu.Menu) -> Iterator[None]:
+    def _on_partition(self, partition: esp.Esp, before: State, wanted: stanza.Menu) -> Iterator[None]:
         folder = install.folder(partition)
         path = f"{folder}/{install.FILE}"
         old = partition.read(path)
@@ -93,7 +93,7 @@ class Upkeep:
     def _write_lasting(self, partition: esp.Esp, path: str, before: State, volume: str, folder: str) -> None:
         """Write the menu that is right before the rename and after it, where there is one."""
         try:
-            lasting = menu.survey(self.top, before, self.config, by_generation=True)
+            lasting = stanza.survey(self.top, before, self.config, by_generation=True)
         except SysmutError:
             return  # what was in slot 0 could not be booted either
         partition.write(path, install.render(self.top, lasting, self.config, volume, folder), keep=None)

@@ -13,7 +13,7 @@ from refind.model import Entry, Submenu
 from refind.render import render
 from sysmut import fstab, inroot, layout
 from sysmut.boot import files
-from sysmut.boot.kernels import Kernel, choose, find
+from sysmut.boot.kernels import Kernel, choose, find, none_found
 from sysmut.config import Config
 from sysmut.errors import BadData, SysmutError
 from sysmut.generations import State
@@ -74,7 +74,7 @@ def survey(top: TopLevel, state: State, config: Config, *, by_generation: bool =
         if generation is not None and generation not in seen:
             seen[generation] = _look(top, generation, config)
         found = BadData("its link leads nowhere") if generation is None else seen[generation]
-        if isinstance(found, Choice) and not all(_PLAIN.fullmatch(part) for part in link.split("/")):
+        if isinstance(found, Choice) and not _is_plain(link):
             found = BadData("its name cannot stand in a command line")
         if isinstance(found, Choice):
             choices.append(replace(found, title=title, place=f"/{link}/{layout.ROOT}"))
@@ -84,6 +84,11 @@ def survey(top: TopLevel, state: State, config: Config, *, by_generation: bool =
             left_out.append(f"{title.lower()} is not in the boot menu: {found.message}")
     title, icon = _appearance(top, state.slots[0] or "", config)
     return Menu(title, icon, tuple(choices), tuple(left_out))
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path can stand in a kernel's command line, and among the options of a mount."""
+    return all(_PLAIN.fullmatch(part) for part in path.split("/"))
 
 
 def _offers(state: State, *, by_generation: bool) -> Iterable[tuple[str, str, str | None]]:
@@ -103,7 +108,11 @@ def _look(top: TopLevel, generation: str, config: Config) -> Choice | SysmutErro
         known = find(root)
         kernel = choose(known, config.kernel)
         if kernel is None:
-            return no_kernel(path, known, config)
+            return none_found(path, known, config.kernel)
+        if not _is_plain(kernel.path) or not _is_plain(kernel.initramfs or kernel.path):
+            return BadData(
+                f"/{path}/boot: a kernel's name cannot stand in a boot menu", hint="take one of letters and digits"
+            )
         entries = fstab.entries(inroot.read_text(root, "etc/fstab"), f"/{path}/etc/fstab")
         flags = [fstab.kernel_options(entry) for entry in entries if entry.target == "/"]
         swaps = [entry.source for entry in entries if entry.fstype == "swap" and entry.source.startswith(_TAGS)]
@@ -114,14 +123,6 @@ def _look(top: TopLevel, generation: str, config: Config) -> Choice | SysmutErro
     except OSError as error:
         return BadData(f"/{path}: {error.filename}: {error.strerror}")
     return Choice("", "", kernel, flags[-1] if flags else ("ro",), swaps[0] if swaps else None, overlay)
-
-
-def no_kernel(path: str, known: tuple[Kernel, ...], config: Config) -> BadData:
-    """The error for a generation that has not the kernel to boot; `path` is its root's."""
-    if known and config.kernel is not None:
-        names = ", ".join(kernel.name for kernel in known)
-        return BadData(f"/{path}/boot: there is no kernel {config.kernel!r}", hint=f"there are: {names}")
-    return BadData(f"/{path}/boot: there is no kernel", hint="install one: sysmut opens a session")
 
 
 def _knows_overlay(top: TopLevel, generation: str, path: str) -> bool:

@@ -1,0 +1,24 @@
+"""The menu that boots the generations: made, written to the system partition, and kept right."""
+
+import contextlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sysmut.boot import checking
+from sysmut.config import Config
+from sysmut.generations import Around, State
+from sysmut.toplevel import TopLevel
+
+
+def kept_right(top: TopLevel, config: Config, before: State, say: Callable[[str], None]) -> Around:
+    """What is to be done about the menu around the rename that follows on the state `before`; `say` is told
+    what a user must know. Nothing where no generation has a kernel."""
+
+    def around(slots: tuple[str, ...]) -> AbstractContextManager[None]:
+        if not checking.is_to_boot(top, (*before.slots, *slots)):
+            return contextlib.nullcontext()
+        from sysmut.menu.upkeep import Upkeep  # late: a root for containers needs none of it
+
+        return Upkeep(top, config, say).around(before)(slots)
+
+    return around
