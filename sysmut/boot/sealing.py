@@ -1,5 +1,6 @@
 """What is done with a new generation before it is sealed: mended where that is possible, and looked at."""
 
+import stat
 from collections.abc import Callable
 
 from sysmut import inroot, layout
@@ -45,17 +46,21 @@ def examine(top: TopLevel, generation: str, source: str, config: Config) -> tupl
     findings = Findings(generation)
     findings.note("no kernel is in /boot, nor in the source's:", "whether it boots was not looked at")
     root, before = top.at(layout.root(generation)), top.at(layout.root(source))
-    if inroot.status(before, "sbin/init") is not None and inroot.status(root, "sbin/init") is None:
+    if _has_init(before) and not _has_init(root):
         findings.error(f"/{layout.root(generation)}/sbin/init", "is gone", "put it back")
     return (*found, *findings.found)
+
+
+def _has_init(root: str) -> bool:
+    status = inroot.status(root, "sbin/init")
+    return status is not None and stat.S_ISREG(status.st_mode) and status.st_size > 0
 
 
 def verdict(found: tuple[Finding, ...], *, force: bool, say: Callable[[str], None]) -> None:
     """Tell what was found, and raise BadData for what would not boot, unless forced."""
     errors = [finding for finding in found if finding.severity == "error"]
-    for finding in found:
-        if finding not in errors[:1] or force:
-            say(f"{finding.severity}: {finding}")
+    for finding in found if force or not errors else errors[1:]:
+        say(f"{finding.severity}: {finding}")
     if errors and not force:
         first = errors[0]
         more = f" (and {len(errors) - 1} more, above)" if len(errors) > 1 else ""

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,18 +77,22 @@ def guest_root(cloud_kernel: Kernel, initramfs: Path, tmp_path_factory: pytest.T
 
 @pytest.fixture
 def make_disk(refind_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., DiskLab]]:
-    """Makes disks with rEFInd and its btrfs driver on the system partition; unmounts them afterwards."""
+    """Makes disks; unmounts them afterwards. With `loader`, rEFInd and its btrfs driver are on the system
+    partition. `kind` is the disk's class, and what remains is for that."""
     disks: list[DiskLab] = []
 
-    def make(size: int = 512 * 2**20) -> DiskLab:
-        disk = DiskLab(tmp_path_factory.mktemp("disk"), size)
+    def make(
+        size: int = 512 * 2**20, *, loader: bool = True, kind: type[DiskLab] = DiskLab, **options: Any
+    ) -> DiskLab:
+        disk = kind(tmp_path_factory.mktemp("disk"), size, **options)
         disks.append(disk)
-        disk.esp_write(
-            {
-                f"{LOADER}/BOOTX64.EFI": refind_files / "refind_x64.efi",
-                f"{LOADER}/drivers_x64/btrfs_x64.efi": refind_files / "drivers_x64/btrfs_x64.efi",
-            }
-        )
+        if loader:
+            disk.esp_write(
+                {
+                    f"{LOADER}/BOOTX64.EFI": refind_files / "refind_x64.efi",
+                    f"{LOADER}/drivers_x64/btrfs_x64.efi": refind_files / "drivers_x64/btrfs_x64.efi",
+                }
+            )
         return disk
 
     yield make

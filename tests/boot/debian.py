@@ -28,7 +28,7 @@ _MASKED = (
     *("sys-kernel-debug.mount", "sys-kernel-tracing.mount", "dev-hugepages.mount", "dev-mqueue.mount"),
 )
 
-_SETTINGS = """\
+SETTINGS = """\
 esp = "/boot/efi"
 kernel_options = "console=ttyS0 quiet"
 panic = 5
@@ -147,7 +147,7 @@ def _write_overlay(overlay: Path, refind: Path) -> None:
         "etc/fstab": _FSTAB,
         "etc/hostname": "debian\n",
         "etc/initramfs-tools/conf.d/small": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
-        "etc/sysmut.toml": _SETTINGS,
+        "etc/sysmut.toml": SETTINGS,
         "etc/systemd/system.conf.d/quiet.conf": "[Manager]\nShowStatus=no\n",
         "etc/systemd/system/serial-commands.service": _SERVICE,
         "etc/systemd/system/systemd-udev-trigger.service.d/few.conf": _UDEV,
@@ -180,6 +180,6 @@ def make_package_disk(directory: Path, kernels: Kernels) -> Path:
     image = directory / "packages.img"
     with open(image, "wb") as file:
         file.truncate(128 * 2**20)
-    sh("mkfs.ext4", "-q", "-d", content, image)
+    sh("mkfs.ext4", "-q", "-L", "packages", "-d", content, image)
     shutil.rmtree(content)
     return image

@@ -6,7 +6,8 @@ the btrfs is not mounted here.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ LOADER = "/EFI/BOOT"
 class DiskLab(Lab):
     """A laboratory on the second partition of a disk that can be booted."""
 
+    def __init__(self, directory: Path, size: int = 512 * MIB, mkfs: Sequence[str] = ()) -> None:
+        self.mkfs = ("mkfs.btrfs", "-q", *mkfs)
+        """The command that makes the btrfs, without the device."""
+        super().__init__(directory, size)
+
     def format(self, size: int) -> None:
         with open(self.image, "wb") as file:
             file.truncate(ROOT_START + size + 1 * MIB)
@@ -37,9 +43,13 @@ class DiskLab(Lab):
         place = ["-o", str(ROOT_START), "--sizelimit", str(size)]
         device = sh("losetup", "-f", "--show", *place, self.image).strip()
         try:
-            sh("mkfs.btrfs", "-q", device)
+            self.make_filesystem(device)
         finally:
             sh("losetup", "-d", device)
+
+    def make_filesystem(self, device: str) -> None:
+        """Make the btrfs on the block device that is the second partition."""
+        sh(*self.mkfs, device)
 
     @contextlib.contextmanager
     def unmounted(self) -> Iterator[Path]:
@@ -78,6 +88,19 @@ class DiskLab(Lab):
         staged.write_bytes(data)
         sh("mcopy", "-o", "-i", self._esp, staged, f"::{path}")
         staged.unlink()
+
+    def set_up_menu(self, refind_files: Path, *arguments: str, timeout: int = -1) -> None:
+        """Let sysmut put rEFInd and the menu on the system partition, by way of a directory that is
+        copied there. `arguments` are for `sysmut refind --install`. A `timeout` of -1 does not wait for a
+        key, 0 waits for ever; rEFInd reads the line itself, sysmut writes another (5 seconds)."""
+        tree = self.image.with_suffix(".esp")
+        tree.mkdir(exist_ok=True)
+        for options in (("--setup", "--removable", "--from", refind_files), ("--install", *arguments)):
+            done = self.sysmut("refind", "--esp", tree, *options)
+            assert done.returncode == 0, done.stderr
+        main = tree / "EFI/BOOT/refind.conf"
+        main.write_text(re.sub(r"(?m)^timeout .*$", f"timeout {timeout}", main.read_text()))
+        self.esp_write({"/": tree / "EFI"})
 
     def esp_read(self, path: str) -> bytes:
         """What is in a file of the system partition."""

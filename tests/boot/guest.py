@@ -1,7 +1,8 @@
 """What runs inside the machine: an initramfs and an init, both of busybox, and what they tell.
 
 The initramfs obeys the kernel's command line as Alpine's does, from which the mounts of
-`overlaytmpfs` are taken (mkinitfs, initramfs-init.in). The init tells over the serial line what was
+`overlaytmpfs` are taken (mkinitfs, initramfs-init.in). If something loaded beside it has put a file
+/early there, the guest finds that as /dev/early. The init tells over the serial line what was
 booted, and then runs what it is sent.
 """
 
@@ -36,6 +37,7 @@ for word in $(cat /proc/cmdline); do
     overlaytmpfs|overlaytmpfs=yes) overlay=yes ;;
     esac
 done
+if [ -e /early ]; then cat /early > /dev/early; fi
 while read -r module; do insmod "$module"; done < /modules.order
 device=
 tries=0

@@ -37,11 +37,12 @@ def open_entry(machine: Machine, title: str) -> Menu:
 
 def choose(machine: Machine, title: str, within: str | None = None) -> None:
     """Boot the entry of the main menu that has this title, or the one inside the entry `within`.
-    `Boot using default options` is the name there of the entry itself."""
+    `Boot using default options` is the name there of the entry itself; one with a volume of its own reads
+    as those of the main menu do."""
     if within is None:
         _go(machine, read_main_menu(machine), f"Boot {re.escape(title)} from .*")
     else:
-        _go(machine, open_entry(machine, within), re.escape(title))
+        _go(machine, open_entry(machine, within), f"(Boot )?{re.escape(title)}( from .*)?")
     machine.send(ENTER)
 
 
