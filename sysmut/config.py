@@ -58,6 +58,7 @@ class Config:
     """Seconds after which a kernel that panics reboots; 0 for never."""
 
 
+_OF_ONE_SYSTEM = ("device", "esp", "volume")
 _IN_MENU = ("volume", "title", "icon", "kernel_options")
 _IN_FILE = frozenset(field.name for field in dataclasses.fields(Config)) - {"root", "image"}
 
@@ -77,8 +78,9 @@ def load(options: Mapping[str, Any], file: str | None = None) -> Config:
             raise UsageError(f"--{place} is empty", hint="leave it out for the running system")
     if len(places) > 1:
         raise UsageError(f"--{' and --'.join(places)} each name the top level", hint="give one of them")
-    if places:
-        values.pop("device", None)
+    if places:  # what the file says is of the running system, and must not be done to another's sake
+        for key in _OF_ONE_SYSTEM:
+            values.pop(key, None)
     for key, value in given.items():
         try:
             values[key] = _checked(key, value)

@@ -148,9 +148,9 @@ def test_root_options_and_the_swap_line_come_from_the_generations_own_fstab(syst
 def test_the_settings_add_to_it(system: Lab, tmp_path: Path) -> None:
     settings = tmp_path / "sysmut.toml"
     settings.write_text(
-        'title = "Mine"\nicon = "/EFI/mine.png"\nkernel_options = "quiet  splash"\npanic = 0\nvolume = "v"\n'
+        'title = "Mine"\nicon = "/EFI/mine.png"\nkernel_options = "quiet  splash"\npanic = 0\n'
     )
-    done = system.sysmut("refind", "--config", settings)
+    done = system.sysmut("refind", "--config", settings, "--volume", "v")
     (entry,) = parse(done.stdout.encode(), "x").config.entries
     assert (entry.title, entry.icon, entry.volume) == ("Mine", "/EFI/mine.png", "v")
     assert entry.options is not None
@@ -253,6 +253,27 @@ def test_a_stanza_that_is_never_closed_does_not_swallow_it(system: Lab, esp: Pat
     assert [entry.title for entry in document.config.entries] == ["Linux", "Other"]
 
 
+def test_a_menu_of_another_filesystem_is_not_overwritten(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    path = esp / "EFI/refind/sysmut.conf"
+    other = path.read_text().replace(system.uuid, "01234567-89ab-cdef-0123-456789abcdef")
+    path.write_text(other)
+    assert "boots another filesystem" in install(system, esp, status=65).stderr
+    assert "could not be looked at" in publish(system, esp, ":").stderr
+    assert path.read_text() == other
+
+
+def test_the_settings_of_the_running_system_are_not_meant_for_another(system: Lab, esp: Path) -> None:
+    """A session on an image, with the host's /etc/sysmut.toml, must leave the host's boot menu alone."""
+    install(system, esp)
+    before = (esp / "EFI/refind/sysmut.conf").read_bytes()
+    settings = system.image.parent / "sysmut.toml"
+    settings.write_text(f'volume = "root"\nesp = "{esp}"\n')
+    done = system.session(UPGRADE, "--config", str(settings))
+    assert "before you reboot: sysmut refind --install" in done.stderr
+    assert (esp / "EFI/refind/sysmut.conf").read_bytes() == before
+
+
 def test_a_partition_without_refind_is_told_what_to_do(system: Lab, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "sysmut refind --setup" in install(system, tmp_path / "empty", status=69).stderr
@@ -262,9 +283,12 @@ def test_a_partition_without_refind_is_told_what_to_do(system: Lab, tmp_path: Pa
 
 
 def publish(lab: Lab, esp: Path | None, script: str, *arguments: str, status: int = 0) -> Finished:
-    settings = lab.image.parent / "sysmut.toml"
-    settings.write_text('volume = "root"\n' + (f'esp = "{esp}"\n' if esp else ""))
-    return lab.session(script, "--config", str(settings), *arguments, status=status)
+    return lab.session(script, *arguments, status=status, environment=named(esp) if esp else {})
+
+
+def named(esp: Path) -> dict[str, str]:
+    """The settings, as the environment has them."""
+    return {"SYSMUT_ESP": str(esp), "SYSMUT_VOLUME": "root"}
 
 
 UPGRADE = "cd /boot; mv vmlinuz-lts vmlinuz-edge; mv initramfs-lts initramfs-edge"
@@ -288,8 +312,7 @@ def test_a_new_kernels_name_is_written_into_the_menu(system: Lab, esp: Path) -> 
     assert boots(system, text)["Linux"] == system.slots[0]
     assert b"/current/0/@/boot/vmlinuz-edge" in text
     assert b"/current/1/@/boot/vmlinuz-lts" in text
-    settings = system.image.parent / "sysmut.toml"
-    done = system.sysmut("activate", "1", "--config", settings)
+    done = system.sysmut("activate", "1", environment=named(esp))
     assert "the boot menu was brought up to date" in done.stderr
     assert boots(system, (esp / "EFI/refind/sysmut.conf").read_bytes())["Linux"] == NEW
 
@@ -323,8 +346,7 @@ def test_a_menu_that_cannot_be_written_keeps_the_generation_and_changes_nothing(
     done = publish(system, esp, "touch /etc/new")
     assert "could not be looked at" in done.stderr
     (esp / "gone").rename(esp / "EFI")
-    settings = system.image.parent / "sysmut.toml"
-    assert system.sysmut("activate", kept, "--config", settings).returncode == 0
+    assert system.sysmut("activate", kept, environment=named(esp)).returncode == 0
     assert boots(system, (esp / "EFI/refind/sysmut.conf").read_bytes())["Linux"] == kept
 
 
@@ -337,16 +359,15 @@ def test_a_menu_that_was_never_installed_is_only_spoken_of(system: Lab, esp: Pat
 RENAMES = "rename,renameat,renameat2"
 
 
-def cut_off(lab: Lab, fault: str) -> int:
-    """A session in which strace ends, or fails, the system call; the settings are those of `publish`."""
-    script = f"--config {lab.image.parent / 'sysmut.toml'} -- sh -ec".split()
+def cut_off(lab: Lab, esp: Path, fault: str) -> int:
+    """A session in which strace ends, or fails, the system call."""
     strace = ["strace", "-qq", "-e", f"trace={RENAMES}", "-e", f"inject={RENAMES}:{fault}", "-o", os.devnull]
     return subprocess.run(
-        [*strace, *lab.command("sysmut", "run", *script, UPGRADE)],
+        [*strace, *lab.command("sysmut", "run", "--", "sh", "-ec", UPGRADE)],
         check=False,
         capture_output=True,
         stdin=subprocess.DEVNULL,
-        env=clean_environment(),
+        env=clean_environment(**named(esp)),
     ).returncode
 
 
@@ -355,11 +376,10 @@ def test_wherever_it_is_cut_off_the_menu_boots_whole_generations(system: Lab, es
     """Each rename in turn: of the fstab, the record, the lasting menu, `current`, and the new menu."""
     install(system, esp)
     path = esp / "EFI/refind/sysmut.conf"
-    publish(system, esp, ":")
     states = set()
     for number in range(1, 20):
         slot = system.slots[0]
-        status = cut_off(system, f"{fault}:when={number}")
+        status = cut_off(system, esp, f"{fault}:when={number}")
         found = boots(system, path.read_bytes())
         states.add((status == 0, system.slots[0] == slot, b"snapshots" in path.read_bytes()))
         if status == 0:
@@ -368,7 +388,7 @@ def test_wherever_it_is_cut_off_the_menu_boots_whole_generations(system: Lab, es
         assert found["Linux"] == slot
         if system.slots[0] != slot:  # the rename took place, the menu still boots the one before
             assert number > 3
-            assert system.sysmut("activate", slot, "--config", str(system.image.parent / "sysmut.toml")).returncode == 0
+            assert system.sysmut("activate", slot, environment=named(esp)).returncode == 0
             assert boots(system, path.read_bytes())["Linux"] == slot
     assert (True, False, False) in states
     assert (False, True, False) in states

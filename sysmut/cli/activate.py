@@ -12,6 +12,7 @@ from sysmut.cli.frame import Console, require_root
 @click.argument("generation", metavar="GENERATION")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
 @options.ESP
+@options.VOLUME
 @options.KERNEL
 @options.common
 def command(generation: str, dry_run: bool, **values: Any) -> None:

@@ -159,7 +159,7 @@ def _report(console: Console, plan: Any, result: Any) -> None:
     if result.old_template:
         console.note(f"the template that was there before is kept as /{result.old_template}")
     console.note("the template for every generation's fstab is /fstab at the top level: look through it")
-    console.note("the boot menu is not set up yet: let it boot /current/0/@/boot with rootflags=subvol=/current/0/@")
+    console.note("then see whether it boots, and set up the boot menu: sysmut check; sysmut refind --setup --install")
     if plan.source.running:
         console.note("reboot into it soon: what is written to the running root from now on stays there")
     else:

@@ -40,6 +40,12 @@ MIN_FREE = click.option(
 ESP = click.option(
     "--esp", metavar="PLACE", envvar="SYSMUT_ESP", help="The system partition: where it is mounted, or its device."
 )
+VOLUME = click.option(
+    "--volume",
+    metavar="NAME",
+    envvar="SYSMUT_VOLUME",
+    help="The btrfs partition's PARTLABEL, PARTUUID or filesystem label.",
+)
 KERNEL = click.option(
     "--kernel", metavar="NAME", envvar="SYSMUT_KERNEL", help="The kernel to boot where there are several."
 )
@@ -62,6 +68,7 @@ _SESSION = (
     MIN_FREE,
     SLOTS,
     ESP,
+    VOLUME,
     KERNEL,
 )
 

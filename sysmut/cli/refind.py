@@ -13,7 +13,6 @@ from sysmut.errors import UsageError
 @click.option("--install", is_flag=True, help="Write it to the system partition, and include it in refind.conf.")
 @click.option("--setup", is_flag=True, help="Put rEFInd itself there, and into the firmware's boot order.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be changed.")
-@click.option("--volume", metavar="NAME", help="The btrfs partition's PARTLABEL, PARTUUID or filesystem label.")
 @click.option("--title", metavar="TEXT", help="The entry's title; else the distribution's name.")
 @click.option("--icon", metavar="PATH", help="The entry's icon, from the top of the system partition.")
 @click.option("--kernel-options", metavar="TEXT", help="Added to every kernel command line.")
@@ -21,6 +20,7 @@ from sysmut.errors import UsageError
 @click.option("--from", "source", metavar="DIR", help="With --setup: where rEFInd's own files are.")
 @click.option("--removable", is_flag=True, help="With --setup: as EFI/BOOT, which needs no firmware entry.")
 @options.ESP
+@options.VOLUME
 @options.KERNEL
 @options.common
 def command(install: bool, setup: bool, dry_run: bool, source: str | None, removable: bool, **values: Any) -> None:
@@ -85,6 +85,8 @@ def _setup(
     plan = setup.plan(partition, roots, source, removable=removable)
     for line in plan.lines:
         console.note(f"would {line}" if dry_run else line)
+    for path in plan.kept:
+        console.note(f"/{path} is newer than what is at hand, and stays")
     if not plan.lines:
         console.note("rEFInd is on the system partition already")
     if not dry_run:

@@ -13,6 +13,7 @@ from sysmut.cli.frame import require_root
 @click.argument("generation", required=False, metavar="[GENERATION]")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
 @options.ESP
+@options.VOLUME
 @options.KERNEL
 @options.common
 def command(generation: str | None, dry_run: bool, **values: Any) -> None:

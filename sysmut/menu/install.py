@@ -77,8 +77,21 @@ def plan(partition: Esp, content: bytes, filesystem: str, where: str) -> tuple[t
     if blocking:
         raise BadData(f"{blocking[0].file}, line {blocking[0].line}: {blocking[0].message}", hint=blocking[0].advice)
     mine = partition.read(f"{where}/{FILE}")
+    if mine is not None:
+        require_same(mine, f"{where}/{FILE}", filesystem)
     changes = (Change(f"{where}/{FILE}", mine, content), Change(path, old, new))
     return tuple(change for change in changes if change.before != change.after), tuple(map(str, advice))
+
+
+def require_same(content: bytes, path: str, filesystem: str) -> None:
+    """Raise BadData where sysmut's file boots another filesystem: two systems may share the partition."""
+    for found in parse(content, FILE).config.entries:
+        for word in (found.options or "").split():
+            if word.startswith("root=UUID=") and word.removeprefix("root=UUID=") != filesystem:
+                raise BadData(
+                    f"{path}: boots another filesystem, {word.removeprefix('root=')}",
+                    hint="if that system is gone, remove the file; else give this one a system partition of its own",
+                )
 
 
 def _document(partition: Esp, where: str, data: bytes, own: bytes | None) -> Document:

@@ -41,7 +41,7 @@ class Upkeep:
         with contextlib.ExitStack() as stack:
             if wanted is not None and self.config.esp is not None:
                 try:
-                    partition = stack.enter_context(esp.opened(self.config.esp, None, None, writable=True))
+                    partition = stack.enter_context(esp.opened(self.config.esp, None, self.config.image, writable=True))
                     stack.enter_context(self._on_partition(partition, before, wanted))
                     changed = False
                 except (SysmutError, OSError) as error:
@@ -74,6 +74,7 @@ class Upkeep:
             yield
             self.say(f"sysmut's menu is not on the system partition: {_COMMAND}")
             return
+        install.require_same(old, path, self.top.filesystem)
         volume = volume_of(self.top, self.config)
         new = install.render(self.top, wanted, self.config, volume, folder)
         if new == old:
