@@ -341,6 +341,20 @@ def test_what_would_not_boot_is_published_by_force_and_that_is_said(system: Lab)
     assert not (system.root(system.slots[0]) / KERNEL).exists()
 
 
+def test_activating_what_would_not_boot_is_refused_unless_forced(system: Lab) -> None:
+    with system.unsealed(FIRST) as root:
+        (root / KERNEL).unlink()
+    for command in (["activate", FIRST], ["rollback"], ["activate", FIRST, "-n"]):
+        done = system.sysmut(*command)
+        assert done.returncode == 65, done.stderr
+        assert "there is no kernel" in done.stderr
+        assert system.slots == [NEW, FIRST]
+    assert system.sysmut("activate", NEW).returncode == 0
+    assert system.sysmut("activate", FIRST, "--force").returncode == 0
+    assert system.slots == [FIRST, NEW]
+    assert system.sysmut("rollback", "1").returncode == 0
+
+
 def test_mending_keeps_owner_mode_and_content(system: Lab) -> None:
     content = (system.root(NEW) / KERNEL).read_bytes()
     done = system.session(f"truncate -s 70656 /{KERNEL}; chmod 600 /{KERNEL}; chown 1:2 /{KERNEL}")

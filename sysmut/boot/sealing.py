@@ -66,5 +66,5 @@ def verdict(found: tuple[Finding, ...], *, force: bool, say: Callable[[str], Non
         more = f" (and {len(errors) - 1} more, above)" if len(errors) > 1 else ""
         raise BadData(
             f"it would not boot: {first.where} {first.what}".rstrip() + more,
-            hint="; ".join(part for part in (first.advice, "--force publishes it all the same") if part),
+            hint="; ".join(part for part in (first.advice, "--force does it all the same") if part),
         )

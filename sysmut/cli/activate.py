@@ -11,6 +11,7 @@ from sysmut.cli.frame import Console, require_root
 @click.command("activate")
 @click.argument("generation", metavar="GENERATION")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
+@options.FORCE
 @options.ESP
 @options.VOLUME
 @options.KERNEL
@@ -19,6 +20,7 @@ def command(generation: str, dry_run: bool, **values: Any) -> None:
     """Make a generation slot 0.
 
     The others keep their order behind it, without repeats. Where it is slot 0 already nothing is done.
+    One that would not boot is refused.
     """
     require_root()
     make_first(generation, dry_run, values)
@@ -30,6 +32,7 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
     from sysmut.signals import Interrupts
 
     console = options.console(values)
+    force = values.pop("force")
     config = options.settings(values)
     with (
         Interrupts() as interrupts,
@@ -42,17 +45,24 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
             target = generations.rollback_target(top, before, booted)
         else:
             target = generations.find(before, name, booted)
-        if target is None:
-            after = before
-        elif dry_run:
-            after = generations.preview(top, before, target)
-        else:
-            around = menu.kept_right(top, config, before, console.note)
-            after = generations.activate(top, before, target, interrupts.check, around)
+        after = before if target is None else generations.preview(top, before, target)
+        if target is not None and after.slots != before.slots:
+            _require_bootable(console, top, before, target, config, force=force)
+            if not dry_run:
+                around = menu.kept_right(top, config, before, console.note)
+                after = generations.activate(top, before, target, interrupts.check, around)
     if target is None and not console.as_json:
         console.note(_why_not(before))
         return
     _report(console, before, after, booted, dry_run=dry_run)
+
+
+def _require_bootable(console: Console, top: Any, state: Any, target: Any, config: Any, *, force: bool) -> None:
+    """Raise BadData for a generation that would not boot, unless forced."""
+    from sysmut.boot import checking, sealing
+
+    kernel = checking.is_to_boot(top, (*state.slots, target))
+    sealing.verdict(checking.generation(top, target, config, kernel=kernel), force=force, say=console.note)
 
 
 def _why_not(state: Any) -> str:

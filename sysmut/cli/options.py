@@ -40,6 +40,7 @@ MIN_FREE = click.option(
 ESP = click.option(
     "--esp", metavar="PLACE", envvar="SYSMUT_ESP", help="The system partition: where it is mounted, or its device."
 )
+FORCE = click.option("--force", is_flag=True, help="Do it even if it would not boot.")
 VOLUME = click.option(
     "--volume",
     metavar="NAME",
@@ -64,7 +65,7 @@ _SESSION = (
     click.option("--environment", "-e", metavar="NAME", multiple=True, help="Pass this variable in."),
     click.option("--mount", "mounts", metavar="SRC[:DST][:rw]", multiple=True, help="Show this path of the host."),
     click.option("--resolver", metavar="FILE", help="What is /etc/resolv.conf in it; empty for none."),
-    click.option("--force", is_flag=True, help="Publish it even if it would not boot."),
+    FORCE,
     MIN_FREE,
     SLOTS,
     ESP,

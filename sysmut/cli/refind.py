@@ -47,10 +47,13 @@ def command(install: bool, setup: bool, dry_run: bool, source: str | None, remov
 
         device = None if config.esp else toplevel.block_device(top)
         with esp.opened(config.esp, device, config.image, writable=not dry_run) as partition:
-            changed = setup and _setup(console, top, state, partition, source, removable=removable, dry_run=dry_run)
-            changed |= install and _install(console, top, state, config, partition, dry_run=dry_run)
+            told: list[str] = []
+            if setup:
+                told += _setup(console, top, state, partition, source, removable=removable, dry_run=dry_run)
+            if install:
+                told += _install(console, top, state, config, partition, dry_run=dry_run)
     if console.as_json:
-        console.json({"version": 1, "changed": changed and not dry_run, "dry_run": dry_run})
+        console.json({"version": 1, "changed": bool(told) and not dry_run, "dry_run": dry_run, "changes": told})
 
 
 def _survey(console: Console, top: Any, state: Any, config: Any) -> Any:
@@ -76,7 +79,8 @@ def _print(console: Console, top: Any, state: Any, config: Any) -> None:
 
 def _setup(
     console: Console, top: Any, state: Any, partition: Any, source: str | None, *, removable: bool, dry_run: bool
-) -> bool:
+) -> list[str]:
+    """Put rEFInd there; what that changes."""
     from sysmut import layout
     from sysmut.menu import setup
 
@@ -84,17 +88,18 @@ def _setup(
     roots = ("/",) if first is None else ("/", top.at(layout.root(first)))
     plan = setup.plan(partition, roots, source, removable=removable)
     for line in plan.lines:
-        console.note(f"would {line}" if dry_run else line)
+        _show(console, f"would {line}" if dry_run else line, dry_run=dry_run)
     for path in plan.kept:
         console.note(f"/{path} is newer than what is at hand, and stays")
     if not plan.lines:
         console.note("rEFInd is on the system partition already")
     if not dry_run:
         setup.execute(partition, plan)
-    return bool(plan.lines)
+    return list(plan.lines)
 
 
-def _install(console: Console, top: Any, state: Any, config: Any, partition: Any, *, dry_run: bool) -> bool:
+def _install(console: Console, top: Any, state: Any, config: Any, partition: Any, *, dry_run: bool) -> list[str]:
+    """Write the menu; what that changes."""
     from sysmut.menu import install
     from sysmut.menu.volume import volume_of
 
@@ -103,7 +108,7 @@ def _install(console: Console, top: Any, state: Any, config: Any, partition: Any
     changes, advice = install.plan(partition, content, top.filesystem, where)
     for change in changes:
         for line in change.diff:
-            console.note(line)
+            _show(console, line, dry_run=dry_run)
     for remark in advice:
         console.note(remark)
     if not changes:
@@ -113,4 +118,12 @@ def _install(console: Console, top: Any, state: Any, config: Any, partition: Any
         console.note(f"the boot menu is written: /{where}/{install.FILE}")
     if config.esp is None and not dry_run:
         console.note('to have it kept up to date, name the system partition in /etc/sysmut.toml: esp = "…"')
-    return bool(changes)
+    return [f"write /{change.path}" for change in changes]
+
+
+def _show(console: Console, line: str, *, dry_run: bool) -> None:
+    """What would be done is what was asked for; what is done is told by the way."""
+    if not dry_run:
+        console.note(line)
+    elif not console.as_json:
+        console.data(line)

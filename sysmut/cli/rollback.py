@@ -12,6 +12,7 @@ from sysmut.cli.frame import require_root
 @click.command("rollback")
 @click.argument("generation", required=False, metavar="[GENERATION]")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
+@options.FORCE
 @options.ESP
 @options.VOLUME
 @options.KERNEL
