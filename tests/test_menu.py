@@ -79,7 +79,7 @@ def boots(lab: Lab, text: bytes) -> dict[str, str]:
 def test_every_slot_is_offered_whole_and_once_more_with_changes_that_vanish(system: Lab) -> None:
     entry = menu_of(system)
     assert entry.title == "Linux"
-    assert entry.icon == "/EFI/refind/icons/os_test.png"
+    assert entry.icon == "/EFI/refind/icons/os_linux.png"
     assert (entry.loader, entry.initrd) == ("/current/0/@/boot/vmlinuz-lts", "/current/0/@/boot/initramfs-lts")
     expected = f"root=UUID={system.uuid} rootfstype=btrfs rootflags=subvol=/current/0/@,ro,noatime ro panic=30"
     assert entry.options == expected
@@ -159,7 +159,11 @@ def test_title_and_icon_come_from_the_distribution(system: Lab) -> None:
     with system.unsealed(NEW) as root:
         (root / "etc/os-release").write_text('NAME="Alpine Linux"\nID=alpine\n')
     entry = menu_of(system)
-    assert (entry.title, entry.icon) == ("Alpine Linux", "/EFI/refind/icons/os_alpine.png")
+    assert (entry.title, entry.icon) == ("Alpine Linux", "/EFI/refind/icons/os_linux.png")
+    with system.unsealed(NEW) as root:
+        (root / "etc/os-release").write_text("ID=raspbian\nID_LIKE='x debian'\nNAME=\"Müsli\"\n")
+    entry = menu_of(system)
+    assert (entry.title, entry.icon) == ("Linux", "/EFI/refind/icons/os_debian.png")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +227,7 @@ def test_its_icons_are_those_of_the_folder_that_refind_is_in(system: Lab, tmp_pa
     (folder / "refind.conf").write_text(MAIN)
     install(system, tmp_path / "esp")
     (entry,) = parse((folder / "sysmut.conf").read_bytes(), "x").config.entries
-    assert entry.icon == "/EFI/BOOT/icons/os_test.png"
+    assert entry.icon == "/EFI/BOOT/icons/os_linux.png"
 
 
 @pytest.mark.parametrize(

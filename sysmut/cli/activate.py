@@ -33,6 +33,7 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
 
     console = options.console(values)
     force = values.pop("force")
+    about_menu: list[str] = []
     config = options.settings(values)
     with (
         Interrupts() as interrupts,
@@ -49,12 +50,14 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
         if target is not None and after.slots != before.slots:
             _require_bootable(console, top, before, target, config, force=force)
             if not dry_run:
-                around = menu.kept_right(top, config, before, console.note)
+                around = menu.kept_right(top, config, before, about_menu.append)
                 after = generations.activate(top, before, target, interrupts.check, around)
     if target is None and not console.as_json:
         console.note(_why_not(before))
         return
     _report(console, before, after, booted, dry_run=dry_run)
+    for line in about_menu:
+        console.note(line)
 
 
 def _require_bootable(console: Console, top: Any, state: Any, target: Any, config: Any, *, force: bool) -> None:

@@ -54,6 +54,7 @@ def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
 
     console = options.console(values)
     config = options.settings(values)
+    about_menu: list[str] = []
     shown = sys.stderr.fileno() if console.as_json else sys.stdout.fileno()
     request = session.Request(
         program=program,
@@ -61,11 +62,15 @@ def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
         outputs=(shown, sys.stderr.fileno()),
         say=console.detail,
         announce=console.note,
-        around=lambda top, state: menu.kept_right(top, config, state, console.note),
+        around=lambda top, state: menu.kept_right(top, config, state, about_menu.append),
         **values,
     )
     with Interrupts() as interrupts, toplevel.opened(config) as top:
-        _report(console, session.mutate(top, config, request, interrupts))
+        try:
+            _report(console, session.mutate(top, config, request, interrupts))
+        finally:  # last, for it may be what must be done before the next reboot
+            for line in about_menu:
+                console.note(line)
 
 
 def _report(console: Console, result: Any) -> None:

@@ -29,6 +29,14 @@ _HEADER = """\
 # Settings for it are in /etc/sysmut.toml.
 
 """
+_ICONS = frozenset(
+    (
+        *("arch", "centos", "debian", "devuan", "elementary", "fedora", "gentoo", "linuxmint", "mageia", "manjaro"),
+        *("opensuse", "slackware", "suse", "ubuntu", "void"),
+    )
+)
+"""The distributions' ids for which rEFInd has an icon."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9._+@:%-]+")
 _PLAIN_OPTION = re.compile(r"[A-Za-z0-9._+@:%/=-]+")
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "/dev/")
@@ -146,8 +154,8 @@ def _appearance(top: TopLevel, generation: str, config: Config) -> tuple[str, st
     title = config.title or values.get("NAME", "")
     if not title.isascii() or not title.isprintable() or not title:
         title = "Linux"
-    kind = values.get("ID", "")
-    return title, config.icon or (f"os_{kind}.png" if re.fullmatch(r"[a-z0-9]+", kind) else "os_linux.png")
+    kinds = [kind for kind in (values.get("ID", ""), *values.get("ID_LIKE", "").split()) if kind in _ICONS]
+    return title, config.icon or f"os_{(kinds or ['linux'])[0]}.png"
 
 
 def entry(menu: Menu, filesystem: str, volume: str, config: Config, icons: str) -> Entry:

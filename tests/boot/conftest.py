@@ -81,9 +81,7 @@ def make_disk(refind_files: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     partition. `kind` is the disk's class, and what remains is for that."""
     disks: list[DiskLab] = []
 
-    def make(
-        size: int = 512 * 2**20, *, loader: bool = True, kind: type[DiskLab] = DiskLab, **options: Any
-    ) -> DiskLab:
+    def make(size: int = 512 * 2**20, *, loader: bool = True, kind: type[DiskLab] = DiskLab, **options: Any) -> DiskLab:
         disk = kind(tmp_path_factory.mktemp("disk"), size, **options)
         disks.append(disk)
         if loader:
