@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bootable import RELEASE, add_kernel, bootable_root, initramfs_image, kernel_image
+from tests.bootable import RELEASE, add_kernel, bootable_root, bzimage, initramfs_image
 from tests.lab import FIRST, PLACEHOLDER, Lab, sh
 
 NEW = "20260202000000AbCdEfGh"
@@ -93,7 +93,7 @@ CONDITIONS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a kernel that is none": (lambda root: (root / KERNEL).write_bytes(b"kernel"), f"{KERNEL} is no EFI program"),
     "a kernel cut off": (lambda root: os.truncate(root / KERNEL, 3000), f"{KERNEL} is cut off"),
     "a kernel for another machine": (
-        lambda root: (root / KERNEL).write_bytes(kernel_image(machine=0xAA64)),
+        lambda root: (root / KERNEL).write_bytes(bzimage(machine=0xAA64)),
         f"{KERNEL} is for aarch64",
     ),
     "a kernel with a hole": (hole, f"{KERNEL} has a hole"),
@@ -357,7 +357,7 @@ def test_activating_what_would_not_boot_is_refused_unless_forced(system: Lab) ->
 
 def test_mending_keeps_owner_mode_and_content(system: Lab) -> None:
     content = (system.root(NEW) / KERNEL).read_bytes()
-    done = system.session(f"truncate -s 70656 /{KERNEL}; chmod 600 /{KERNEL}; chown 1:2 /{KERNEL}")
+    done = system.session(f"truncate -s 73728 /{KERNEL}; chmod 600 /{KERNEL}; chown 1:2 /{KERNEL}")
     assert f"/{KERNEL} was written anew" in done.stderr
     status = (system.root(system.slots[0]) / KERNEL).stat()
     assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o600, 1, 2)

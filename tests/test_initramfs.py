@@ -8,7 +8,6 @@ import tracemalloc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from sysmut import zstd
 from sysmut.boot import archive, initramfs
 from sysmut.errors import BadData
+from tests.bootable import cpio
 
 COMPRESS = {
     "gzip": ("gzip", "-1"),
@@ -28,23 +28,6 @@ COMPRESS = {
 INIT = {"init": "#!/bin/sh\n"}
 MODULES = "lib/modules/6.1-lts"
 NOISE = bytes(range(256)) * 40
-
-
-def cpio(files: dict[str, str], kind: str = "newc") -> bytes:
-    """An archive of these files and the directories that they are in."""
-    with TemporaryDirectory() as directory:
-        for name, text in files.items():
-            (Path(directory) / name).parent.mkdir(parents=True, exist_ok=True)
-            if name.endswith("/"):
-                (Path(directory) / name).mkdir()
-            elif text.startswith("-> "):
-                (Path(directory) / name).symlink_to(text[3:])
-            else:
-                (Path(directory) / name).write_text(text)
-        made = sorted(str(path.relative_to(directory)) for path in Path(directory).rglob("*"))
-        listing = "\n".join([".", *made]).encode()
-        command = ["cpio", "-o", "--quiet", "-H", kind]
-        return subprocess.run(command, input=listing, cwd=directory, check=True, capture_output=True).stdout
 
 
 def compressed(content: bytes, method: str) -> bytes:

@@ -13,25 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sysmut.boot import header, kernels
+from tests.bootable import bzimage
 
 X86, ARM = 0x8664, 0xAA64
-
-
-def bzimage(release: str = "6.1.0-18-amd64", *, machine: int = X86, subsystem: int = 10, length: int = 2048) -> bytes:
-    """A small but valid x86 kernel with an EFI stub, as far as its header goes."""
-    image = bytearray(length)
-    image[0:2] = b"MZ"
-    struct.pack_into("<I", image, 0x3C, 0x40)
-    struct.pack_into("<4sHH12xHH", image, 0x40, b"PE\0\0", machine, 1, 112, 0x206)
-    struct.pack_into("<H66xH", image, 0x58, 0x20B, subsystem)
-    struct.pack_into("<8sIIII16x", image, 0xC8, b".text", length, 0, length - 0x280, 0x280)
-    image[0x1F1] = 1  # sectors of setup, beside the first
-    struct.pack_into("<I", image, 0x1F4, (length - 1024) // 16)
-    struct.pack_into("<H2x4s", image, 0x1FE, 0xAA55, b"HdrS")
-    struct.pack_into("<H", image, 0x20E, 0x80)
-    text = f"{release} (builder@host) #1 SMP".encode() + b"\0"
-    image[0x280 : 0x280 + len(text)] = text
-    return bytes(image)
 
 
 def unified(

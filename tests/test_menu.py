@@ -10,7 +10,7 @@ import pytest
 
 from refind.model import Entry
 from refind.parse import parse
-from tests.bootable import add_kernel, bootable_root, initramfs_image, kernel_image
+from tests.bootable import add_kernel, bootable_root, bzimage, initramfs_image
 from tests.lab import FIRST, Finished, Lab, clean_environment
 
 MIDDLE = "20260202000000AbCdEfGh"
@@ -110,9 +110,9 @@ def test_each_slot_is_offered_with_the_kernel_that_it_has(system: Lab) -> None:
     with system.unsealed(MIDDLE) as root:
         for old in (root / "boot").iterdir():
             old.unlink()
-        (root / "boot/vmlinuz-6.1.0-9-amd64").write_bytes(kernel_image())
+        (root / "boot/vmlinuz-6.1.0-9-amd64").write_bytes(bzimage())
         (root / "boot/initrd.img-6.1.0-9-amd64").write_bytes(initramfs_image())
-        (root / "boot/vmlinuz-6.1.0-18-amd64").write_bytes(kernel_image())
+        (root / "boot/vmlinuz-6.1.0-18-amd64").write_bytes(bzimage())
         (root / "boot/initrd.img-6.1.0-18-amd64").write_bytes(initramfs_image())
         (root / "boot/intel-ucode.img").write_bytes(b"ucode")
         (root / "boot/amd-ucode.img").write_bytes(b"ucode")
