@@ -5,6 +5,7 @@ that starts takes a tenth of a second; so what a machine with one disk and a ser
 is left out: services by masking them, modules by naming those that the initramfs needs.
 """
 
+import hashlib
 import re
 import shutil
 from dataclasses import dataclass
@@ -80,6 +81,15 @@ ExecStart=
 ExecStart=udevadm trigger --action=add --subsystem-match=block --subsystem-match=tty
 """
 
+_INITRAMFS = """\
+MODULES=list
+COMPRESS=zstd
+COMPRESSLEVEL=1
+FSTYPE=btrfs
+KEYMAP=n
+RESUME=none
+"""
+
 _UPGRADE = """\
 #!/bin/sh -e
 export DEBIAN_FRONTEND=noninteractive
@@ -150,7 +160,7 @@ def _write_overlay(overlay: Path, refind: Path) -> None:
     texts = {
         "etc/fstab": _FSTAB,
         "etc/hostname": "debian\n",
-        "etc/initramfs-tools/conf.d/small": "MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n",
+        "etc/initramfs-tools/conf.d/small": _INITRAMFS,
         "etc/sysmut.toml": SETTINGS,
         "etc/systemd/system.conf.d/quiet.conf": "[Manager]\nShowStatus=no\n",
         "etc/systemd/system/serial-commands.service": _SERVICE,
@@ -178,7 +188,7 @@ def make_package_disk(directory: Path, kernels: Kernels) -> Path:
     content.mkdir()
     names = ("hello", f"linux-image-{kernels.new}")
     sh("apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", *names, cwd=content)
-    (content / "Packages").write_text(sh("dpkg-scanpackages", "-m", ".", cwd=content))
+    (content / "Packages").write_text("\n".join(map(_listed, content.glob("*.deb"))))
     (content / "upgrade.sh").write_text(_UPGRADE.format(packages=PACKAGES, new=kernels.new, old=kernels.old))
     (content / "break.sh").write_text(_BREAK)
     image = directory / "packages.img"
@@ -187,3 +197,10 @@ def make_package_disk(directory: Path, kernels: Kernels) -> Path:
     sh("mkfs.ext4", "-q", "-L", "packages", "-d", content, image)
     shutil.rmtree(content)
     return image
+
+
+def _listed(package: Path) -> str:
+    """A package's paragraph in the list of an archive."""
+    data = package.read_bytes()
+    where = f"Filename: ./{package.name}\nSize: {len(data)}\nSHA256: {hashlib.sha256(data).hexdigest()}\n"
+    return sh("dpkg-deb", "-f", package) + where
