@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.boot.machine import DOWN, ENTER, UP, Machine
 
-_DETAILS = "+"
+DETAILS = "+"
 """The key that opens an entry's own menu; Insert, Tab and F2 do the same."""
 _LINE = re.compile(rb"\x1b\[\d+;03H((?:\x1b\[[\d;]*m)*) ([^\x1b]*)")
 _SELECTED = b"\x1b[42m"
@@ -31,7 +31,7 @@ def read_main_menu(machine: Machine) -> Menu:
 def open_entry(machine: Machine, title: str) -> Menu:
     """In the main menu, go to the entry with this title and open its own menu."""
     _go(machine, read_main_menu(machine), f"Boot {re.escape(title)} from .*")
-    machine.send(_DETAILS)
+    machine.send(DETAILS)
     return _read(machine, r"rEFInd - Boot Options(.*?)Esc to return to main menu")
 
 

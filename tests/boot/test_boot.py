@@ -33,7 +33,7 @@ def disk(make_disk: Callable[..., DiskLab], guest_root: Path) -> DiskLab:
     made.lay_out(guest_root)
     with made.unsealed(FIRST) as root:
         # Taken after the initramfs, this would be its init.
-        (root / "boot/intel-ucode.img").write_bytes(cpio({"early": b"loaded early", "init": b"#!/bin/none\n"}))
+        (root / "boot/intel-ucode.img").write_bytes(cpio({"early": "loaded early", "init": "#!/bin/none\n"}))
         (root / "etc/generation-name").write_text(f"{FIRST}\n")
     for generation in (NEWEST, OLDER, OLDEST, PINNED):
         made.add_generation(generation, sealed=False)
