@@ -6,13 +6,14 @@ the btrfs is not mounted here.
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.boot.machine import Machine
-from tests.lab import Lab, sh
+from tests.lab import Lab, sh, wait_until
 
 MIB = 2**20
 ESP_START, ESP_SIZE = 1 * MIB, 64 * MIB
@@ -50,6 +51,12 @@ class DiskLab(Lab):
     def make_filesystem(self, device: str) -> None:
         """Make the btrfs on the block device that is the second partition."""
         sh(*self.mkfs, device)
+
+    def close(self) -> None:
+        """Unmount it, and wait until it is mounted nowhere: what has a mount namespace of its own keeps it
+        for as long as it runs, and another test's session may."""
+        super().close()
+        wait_until(lambda: not os.path.exists(f"/sys/fs/btrfs/{self.uuid}"))
 
     @contextlib.contextmanager
     def unmounted(self) -> Iterator[Path]:
@@ -110,3 +117,54 @@ class DiskLab(Lab):
         data = staged.read_bytes()
         staged.unlink()
         return data
+
+
+class SeveralDisks(DiskLab):
+    """A laboratory with a profile over the second partition of the disk that can be booted, and others,
+    which have no partitions."""
+
+    def __init__(self, directory: Path, size: int = 512 * MIB, profile: str = "raid1", disks: int = 2) -> None:
+        self._others = [directory / f"disk{number}.img" for number in range(2, disks + 1)]
+        self._loops: list[str] = []
+        self._size = size
+        super().__init__(directory, size, ("-d", profile, "-m", profile))
+
+    @property
+    def device_options(self) -> str:
+        """The mount options that name the devices as a machine sees them."""
+        others = [f"device=/dev/vd{chr(ord('b') + at)}" for at in range(len(self._others))]
+        return ",".join(["device=/dev/vda2", *others])
+
+    def make_filesystem(self, device: str) -> None:
+        for other in self._others:
+            with open(other, "wb") as file:
+                file.truncate(self._size)
+        self._attach()
+        sh(*self.mkfs, device, *self._loops)
+
+    def mount(self) -> None:
+        self._attach()
+        plain = self.mount_options
+        self.mount_options = ",".join([plain, *(f"device={loop}" for loop in self._loops)])
+        try:
+            super().mount()
+        finally:
+            self.mount_options = plain
+
+    def _attach(self) -> None:
+        for other in self._others[len(self._loops) :]:
+            self._loops.append(sh("losetup", "-f", "--show", other).strip())
+
+    def close(self) -> None:
+        super().close()
+        while self._loops:
+            sh("losetup", "-d", self._loops.pop())
+
+    @contextlib.contextmanager
+    def started(self, **options: Any) -> Iterator[Machine]:
+        more = [*options.pop("options", ())]
+        for at, other in enumerate(self._others):
+            more += ["-drive", f"if=none,id=more{at},format=raw,cache=unsafe,file={other}"]
+            more += ["-device", f"virtio-blk-pci,drive=more{at},addr={0x12 + at:#x}"]
+        with super().started(options=more, **options) as machine:
+            yield machine

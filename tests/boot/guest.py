@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.boot.machine import Machine
 from tests.lab import busybox_root, sh
 
-MODULES = ("virtio_pci", "virtio_blk", "btrfs", "overlay")
+MODULES = ("virtio_pci", "virtio_blk", "btrfs", "xxhash_generic", "overlay")
 MORE_MODULES = ("efivarfs", "vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "loop")
 """What the small guest can load besides, by modprobe."""
 _APPLETS = ("sh", "cat", "findfs", "insmod", "mkdir", "mount", "sleep", "switch_root")
@@ -151,8 +151,8 @@ class Kernel:
         return self.base / "lib/modules" / self.release
 
 
-def make_initramfs(directory: Path, kernel: Kernel) -> Path:
-    """An initramfs for the kernel, of busybox, in a file of the directory."""
+def make_initramfs(directory: Path, kernel: Kernel, modules: Sequence[str] = MODULES) -> Path:
+    """An initramfs for the kernel, of busybox, in a file of the directory. It loads these modules."""
     tree = directory / "initramfs"
     (tree / "bin").mkdir(parents=True)
     busybox = shutil.which("busybox")
@@ -160,7 +160,7 @@ def make_initramfs(directory: Path, kernel: Kernel) -> Path:
     shutil.copy2(busybox, tree / "bin/busybox")
     for name in _APPLETS:
         (tree / "bin" / name).symlink_to("busybox")
-    order = _copy_modules(tree, kernel, MODULES)
+    order = _copy_modules(tree, kernel, modules)
     (tree / "modules.order").write_text("".join(f"/{module}\n" for module in order))
     (tree / "init").write_text(_INITRAMFS_INIT)
     (tree / "init").chmod(0o755)
