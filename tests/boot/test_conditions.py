@@ -196,6 +196,20 @@ def test_each_condition_keeps_it_from_booting_and_is_mended(
     assert boots(disk)
 
 
+@pytest.mark.long
+def test_an_absolute_link_is_followed_from_the_top_level(
+    make_disk: Callable[..., DiskLab], guest_root: Path, refind_files: Path
+) -> None:
+    disk = make_disk(loader=False)
+    disk.lay_out(guest_root)
+    disk.set_up_menu(refind_files, *OPTIONS)
+    with disk.unsealed(FIRST) as root:
+        absolute_link(root)
+        shutil.copytree(root / "usr/lib/kernel", disk.top / "usr/lib/kernel")
+    with disk.started() as machine:
+        assert report(machine).name == "first"
+
+
 # The filesystem
 
 
