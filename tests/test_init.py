@@ -392,12 +392,18 @@ def debian(root: Path) -> Path:
     (root / "etc/os-release").symlink_to("../usr/lib/os-release")
     for name in ("srv", "var/lib/dpkg", "var/lib/docker", "var/lib/systemd", "var/cache", "var/mail", "var/spool"):
         (root / name).mkdir(parents=True)
+    for name in ("usr/lib/systemd/systemd", "usr/sbin/logrotate"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
     (root / "var/lib/libvirt").symlink_to("/home/libvirt")
     (root / "var/tmp").symlink_to("../tmp")
     return root
 
 
-RECOMMENDED = "/home /root /srv /var/cache /var/log /var/spool /var/mail /var/lib/docker"
+RECOMMENDED = (
+    "/home /root /srv /var/cache /var/log /var/spool /var/mail /var/lib/docker "
+    "/var/lib/systemd/linger /var/lib/systemd/timers /var/lib/systemd/timesync /var/lib/logrotate"
+)
 
 
 @pytest.mark.parametrize("packed", [False, True])

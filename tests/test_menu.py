@@ -53,6 +53,12 @@ def install(lab: Lab, esp: Path, *arguments: str, status: int = 0) -> Finished:
     return done
 
 
+def written(path: Path) -> tuple[int, int, int]:
+    """What tells whether a file or directory was written, or is another one."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+
 def boots(lab: Lab, text: bytes) -> dict[str, str]:
     """Title -> generation of all that the menu offers. Loader, initramfs and root must be there, and of
     one generation."""
@@ -212,10 +218,10 @@ def test_it_is_installed_with_one_line_and_a_second_time_changes_nothing(system:
     assert (folder / "refind.conf.before-sysmut").read_text() == MAIN
     assert boots(system, (folder / "sysmut.conf").read_bytes())["Linux"] == NEW
     assert sorted(os.listdir(folder)) == ["refind.conf", "refind.conf.before-sysmut", "refind_x64.efi", "sysmut.conf"]
-    before = {path: path.stat() for path in folder.iterdir()}
+    before = {path: written(path) for path in folder.iterdir()}
     done = install(system, esp)
     assert "as it should be" in done.stderr
-    assert {path: path.stat() for path in folder.iterdir()} == before
+    assert {path: written(path) for path in folder.iterdir()} == before
     told = json.loads(install(system, esp, "--json").stdout)
     assert told == {"version": 1, "changed": False, "dry_run": False, "changes": []}
 
@@ -277,6 +283,23 @@ def test_the_settings_of_the_running_system_are_not_meant_for_another(system: La
     assert (esp / "EFI/refind/sysmut.conf").read_bytes() == before
 
 
+def test_every_refind_on_the_partition_gets_it_and_keeps_it(system: Lab, esp: Path) -> None:
+    """Which one the firmware starts cannot be told; one without the menu would boot nothing."""
+    other = esp / "EFI/BOOT"
+    other.mkdir()
+    (other / "bootx64.efi").write_bytes(b"MZ")
+    (other / "refind.conf").write_text(MAIN)
+    install(system, esp)
+    publish(system, esp, UPGRADE)
+    for folder in (esp / "EFI/refind", other):
+        assert b"/current/0/@/boot/vmlinuz-edge" in (folder / "sysmut.conf").read_bytes()
+        assert "include sysmut.conf" in (folder / "refind.conf").read_text()
+    (other / "refind.conf").write_text("scanfor internal\n")
+    assert "not written to EFI/BOOT" in install(system, esp).stderr
+    (esp / "EFI/refind/refind.conf").write_text("scanfor internal\n")
+    install(system, esp, status=65)
+
+
 def test_a_partition_without_refind_is_told_what_to_do(system: Lab, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "sysmut refind --setup" in install(system, tmp_path / "empty", status=69).stderr
@@ -300,9 +323,9 @@ UPGRADE = "cd /boot; mv vmlinuz-lts vmlinuz-edge; mv initramfs-lts initramfs-edg
 def test_with_unchanged_names_nothing_is_touched(system: Lab, esp: Path) -> None:
     install(system, esp)
     folder = esp / "EFI/refind"
-    before = {path: path.stat() for path in (*folder.iterdir(), folder)}
+    before = {path: written(path) for path in (*folder.iterdir(), folder)}
     done = publish(system, esp, "touch /etc/new")
-    assert {path: path.stat() for path in before} == before
+    assert {path: written(path) for path in before} == before
     assert "menu" not in done.stderr
     assert "menu" not in publish(system, None, "touch /etc/newer").stderr
 
@@ -347,6 +370,7 @@ def test_a_menu_that_cannot_be_written_keeps_the_generation_and_changes_nothing(
     (kept,) = system.generations - {FIRST, MIDDLE, NEW}
     assert system.is_sealed(kept)
     done = publish(system, esp, "touch /etc/new")
+    assert "out of reach" in done.stderr
     assert "could not be looked at" in done.stderr
     (esp / "gone").rename(esp / "EFI")
     assert system.sysmut("activate", kept, environment=named(esp)).returncode == 0

@@ -47,13 +47,12 @@ def command(install: bool, setup: bool, dry_run: bool, source: str | None, remov
 
         device = None if config.esp else toplevel.block_device(top)
         with esp.opened(config.esp, device, config.image, writable=not dry_run) as partition:
-            told: list[str] = []
-            if setup:
-                told += _setup(console, top, state, partition, source, removable=removable, dry_run=dry_run)
-            if install:
-                told += _install(console, top, state, config, partition, dry_run=dry_run)
-    if console.as_json:
-        console.json({"version": 1, "changed": bool(told) and not dry_run, "dry_run": dry_run, "changes": told})
+            first = _plan_setup(top, state, partition, source, removable=removable) if setup else None
+            second = _plan_install(console, top, state, config, partition, first) if install else None
+            told = [*(_tell_setup(console, first) if first else ()), *(_tell_install(second) if second else ())]
+            _carry_out(console, partition, first, second, told, dry_run=dry_run)
+    if config.esp is None and not dry_run and install:
+        console.note('to have it kept up to date, name the system partition in /etc/sysmut.toml: esp = "…"')
 
 
 def _survey(console: Console, top: Any, state: Any, config: Any) -> Any:
@@ -77,53 +76,52 @@ def _print(console: Console, top: Any, state: Any, config: Any) -> None:
         console.data(line)
 
 
-def _setup(
-    console: Console, top: Any, state: Any, partition: Any, source: str | None, *, removable: bool, dry_run: bool
-) -> list[str]:
-    """Put rEFInd there; what that changes."""
+def _plan_setup(top: Any, state: Any, partition: Any, source: str | None, *, removable: bool) -> Any:
     from sysmut import layout
     from sysmut.menu import setup
 
     first = state.slots[0]
     roots = ("/",) if first is None else ("/", top.at(layout.root(first)))
-    plan = setup.plan(partition, roots, source, removable=removable)
-    for line in plan.lines:
-        _show(console, f"would {line}" if dry_run else line, dry_run=dry_run)
-    for path in plan.kept:
-        console.note(f"/{path} is newer than what is at hand, and stays")
-    if not plan.lines:
-        console.note("rEFInd is on the system partition already")
-    if not dry_run:
-        setup.execute(partition, plan)
-    return list(plan.lines)
+    return setup.plan(partition, roots, source, removable=removable)
 
 
-def _install(console: Console, top: Any, state: Any, config: Any, partition: Any, *, dry_run: bool) -> list[str]:
-    """Write the menu; what that changes."""
+def _plan_install(console: Console, top: Any, state: Any, config: Any, partition: Any, first: Any) -> Any:
+    """What is to be written, after what `first`, the plan of setting up, writes."""
     from sysmut.menu import install
     from sysmut.menu.volume import volume_of
 
-    where = install.folder(partition)
-    content = install.render(top, _survey(console, top, state, config), config, volume_of(top, config), where)
-    changes, advice = install.plan(partition, content, top.filesystem, where)
-    for change in changes:
-        for line in change.diff:
-            _show(console, line, dry_run=dry_run)
-    for remark in advice:
-        console.note(remark)
-    if not changes:
-        console.note("the boot menu is as it should be")
-    elif not dry_run:
-        install.apply(partition, changes)
-        console.note(f"the boot menu is written: /{where}/{install.FILE}")
-    if config.esp is None and not dry_run:
-        console.note('to have it kept up to date, name the system partition in /etc/sysmut.toml: esp = "…"')
-    return [f"write /{change.path}" for change in changes]
+    offered, volume = _survey(console, top, state, config), volume_of(top, config)
+    pending = {copy.target: copy.data for copy in first.copies} if first else {}
+    prospect = install.Prospect(partition, pending)
+    return install.plan(prospect, lambda where: install.render(top, offered, config, volume, where), top.filesystem)
 
 
-def _show(console: Console, line: str, *, dry_run: bool) -> None:
-    """What would be done is what was asked for; what is done is told by the way."""
+def _tell_setup(console: Console, plan: Any) -> list[str]:
+    for path in plan.kept:
+        console.note(f"/{path} is newer than what is at hand, and stays")
+    return list(plan.lines) or ["rEFInd is on the system partition already"]
+
+
+def _tell_install(plan: Any) -> list[str]:
+    lines = [line for change in plan.changes for line in change.diff]
+    return [*(lines or ["the boot menu is as it should be"]), *plan.advice]
+
+
+def _carry_out(console: Console, partition: Any, first: Any, second: Any, told: list[str], *, dry_run: bool) -> None:
+    """Show all of it, and then do it. What would be done is what was asked for; what is done is told by
+    the way."""
+    from sysmut.menu import install, setup
+
+    show = console.data if dry_run and not console.as_json else console.note
+    for line in told:
+        show(line)
+    changes = [*(first.lines if first else ()), *(f"write /{each.path}" for each in (second.changes if second else ()))]
     if not dry_run:
-        console.note(line)
-    elif not console.as_json:
-        console.data(line)
+        if first:
+            setup.execute(partition, first)
+        if second:
+            install.apply(partition, second.changes)
+        if changes:
+            console.note("done: " + ("the boot menu is written" if second else "rEFInd is set up"))
+    if console.as_json:
+        console.json({"version": 1, "changed": bool(changes) and not dry_run, "dry_run": dry_run, "changes": changes})

@@ -66,6 +66,7 @@ def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
         **values,
     )
     with Interrupts() as interrupts, toplevel.opened(config) as top:
+        menu.look_ahead(top, config, console.note)
         try:
             _report(console, session.mutate(top, config, request, interrupts))
         finally:  # last, for it may be what must be done before the next reboot

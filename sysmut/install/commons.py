@@ -49,6 +49,12 @@ _STATE = (
 )
 """Taken where the source has them: what programs keep there is no part of the system. Not
 /var/lib/systemd, where deb-systemd-helper notes what packages have enabled."""
+_STATE_OF = {
+    "usr/lib/systemd/systemd": tuple(f"/var/lib/systemd/{name}" for name in ("linger", "timers", "timesync")),
+    "usr/sbin/logrotate": ("/var/lib/logrotate",),
+}
+"""Taken where the source has the program, which fails where it cannot write there: logind, timers that
+catch up, and timesyncd, seen on Debian 12."""
 
 
 def normal(path: str) -> str:
@@ -98,8 +104,10 @@ def recommended(view: View, names: Iterable[str]) -> tuple[str, ...]:
     """The commons that suit a distribution that calls itself by these names (os-release's ID and
     ID_LIKE), as far as the source allows them."""
     base = _ALPINE if "alpine" in names else _BASE
+    state = [path for path in _STATE if view.kind(path.lstrip("/")) == DIRECTORY]
+    state += [path for program, paths in _STATE_OF.items() if view.kind(program) is not None for path in paths]
     chosen = []
-    for path in (*base, *(path for path in _STATE if view.kind(path.lstrip("/")) == DIRECTORY)):
+    for path in (*base, *state):
         try:
             require_possible(view, path)
         except BadData:

@@ -4,10 +4,20 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from sysmut import generations
 from sysmut.boot import checking
 from sysmut.config import Config
 from sysmut.generations import Around, State
 from sysmut.toplevel import TopLevel
+
+
+def look_ahead(top: TopLevel, config: Config, say: Callable[[str], None]) -> None:
+    """Say, before a session begins, that it could not publish another kernel: where the menu is to be kept
+    right, and the system partition is out of reach."""
+    if config.esp is not None and checking.is_to_boot(top, generations.read(top).slots):
+        from sysmut.menu.upkeep import Upkeep
+
+        Upkeep(top, config, say).look_ahead()
 
 
 def kept_right(top: TopLevel, config: Config, before: State, say: Callable[[str], None]) -> Around:

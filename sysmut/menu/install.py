@@ -1,7 +1,8 @@
 """sysmut's menu on the system partition: a file of its own beside refind.conf, and one line in that."""
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from refind.lint import lint
 from refind.model import Entry
@@ -37,6 +38,45 @@ class Change:
         return tuple(difflib.unified_diff(old, new, name, self.path, lineterm=""))
 
 
+@dataclass(frozen=True)
+class Prospect:
+    """The system partition as it will be when what is `pending` (path -> content) has been written."""
+
+    partition: Esp
+    pending: Mapping[str, bytes] = field(default_factory=dict)
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a file; None where there is none."""
+        for name, content in self.pending.items():
+            if name.lower() == path.lower():
+                return content
+        return self.partition.read(path)
+
+    def folders(self) -> tuple[str, ...]:
+        """The folders with a rEFInd and its configuration, those first in which it is about to be put.
+        Which of several the firmware starts cannot be told for sure, so sysmut's file goes into each.
+
+        Raises NotSysmut where there is none.
+        """
+        new = [path.rpartition("/")[0] for path in self.pending if path.lower().endswith(f"/{MAIN}")]
+        known = {path.lower() for path in new}
+        found = [*new, *(path for path in self.partition.refind_directories() if path.lower() not in known)]
+        ready = tuple(path for path in found if self.read(f"{path}/{MAIN}") is not None)
+        if not ready:
+            hint = "put it there: sysmut refind --setup"
+            raise NotSysmut(f"there is no rEFInd with a {MAIN} on the system partition", hint=hint)
+        return ready
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files to write, in order, and what a user should know about refind.conf. No files where all is
+    as it should be."""
+
+    changes: tuple[Change, ...]
+    advice: tuple[str, ...]
+
+
 def entry(top: TopLevel, offered: stanza.Menu, config: Config, volume: str, icons: str = _ICONS) -> Entry:
     """The entry for what is offered."""
     return stanza.entry(offered, top.filesystem, volume, config, icons)
@@ -47,36 +87,49 @@ def render(top: TopLevel, offered: stanza.Menu, config: Config, volume: str, fol
     return stanza.text(entry(top, offered, config, volume, f"/{folder}/icons")).encode("ascii")
 
 
-def folder(partition: Esp) -> str:
-    """The folder of rEFInd on the system partition: where sysmut's file is already, else the first."""
-    found = partition.refind_directories()
-    if not found:
-        raise NotSysmut("there is no rEFInd on the system partition", hint="put it there: sysmut refind --setup")
-    return next((path for path in found if partition.read(f"{path}/{FILE}") is not None), found[0])
+def installed(partition: Esp) -> dict[str, bytes]:
+    """The folders in which sysmut's file is, and what is in it."""
+    found = {path: partition.read(f"{path}/{FILE}") for path in partition.refind_directories()}
+    return {path: content for path, content in found.items() if content is not None}
 
 
-def plan(partition: Esp, content: bytes, filesystem: str, where: str) -> tuple[tuple[Change, ...], tuple[str, ...]]:
-    """The files to write, in order, and what a user should know about refind.conf. Nothing where all is
-    as it should be. `where` is rEFInd's folder.
+def plan(prospect: Prospect, content: Callable[[str], bytes], filesystem: str) -> Plan:
+    """What it takes to have sysmut's file, with what `content` says for a folder, in every folder.
 
-    Raises BadData for a refind.conf that could not take the line, or with which the menu would not show.
+    Raises BadData where the first folder's refind.conf could not take the line, or the menu would not show
+    with it; of the others that is only told.
     """
+    changes: list[Change] = []
+    advice: list[str] = []
+    for number, where in enumerate(prospect.folders()):
+        try:
+            files, remarks = _in_folder(prospect, where, content(where), filesystem)
+        except BadData as error:
+            if not number:
+                raise
+            remarks, files = (f"not written to {where}: {error.message} ({error.hint})",), ()
+        changes += files
+        advice += remarks
+    return Plan(tuple(changes), tuple(advice))
+
+
+def _in_folder(
+    prospect: Prospect, where: str, content: bytes, filesystem: str
+) -> tuple[tuple[Change, ...], tuple[str, ...]]:
     path = f"{where}/{MAIN}"
-    old = partition.read(path)
-    if old is None:
-        raise NotSysmut(f"{path}: not on the system partition", hint="put one there: sysmut refind --setup")
-    now = _document(partition, where, old, None)
+    old = prospect.read(path) or b""
+    now = _document(prospect, where, old, None)
     try:
         new = now.with_line_added(_INCLUDE).data
     except ValueError as error:
         raise BadData(f"{path}: {error}", hint=f"add the line yourself: {_INCLUDE}") from None
-    after = _document(partition, where, new, content)
+    after = _document(prospect, where, new, content)
     _require_shown(now, after, content, path)
     advice = [finding for finding in lint(after, [filesystem]) if finding.severity != "note"]
     blocking = [finding for finding in advice if finding.code == "scanfor"]
     if blocking:
         raise BadData(f"{blocking[0].file}, line {blocking[0].line}: {blocking[0].message}", hint=blocking[0].advice)
-    mine = partition.read(f"{where}/{FILE}")
+    mine = prospect.read(f"{where}/{FILE}")
     if mine is not None:
         require_same(mine, f"{where}/{FILE}", filesystem)
     changes = (Change(f"{where}/{FILE}", mine, content), Change(path, old, new))
@@ -94,13 +147,13 @@ def require_same(content: bytes, path: str, filesystem: str) -> None:
                 )
 
 
-def _document(partition: Esp, where: str, data: bytes, own: bytes | None) -> Document:
+def _document(prospect: Prospect, where: str, data: bytes, own: bytes | None) -> Document:
     """refind.conf with this content, with what it includes; `own` is what sysmut's file will be."""
 
     def read(path: str) -> bytes | None:
         if own is not None and path.lower() == FILE:
             return own
-        return partition.read(path.lstrip("/") if path.startswith("/") else f"{where}/{path}")
+        return prospect.read(path.lstrip("/") if path.startswith("/") else f"{where}/{path}")
 
     return parse(data, f"{where}/{MAIN}", read, main=True)
 

@@ -7,13 +7,13 @@ rename and after it, and the new one when the rename is on disk.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from sysmut import generations
 from sysmut.config import Config
-from sysmut.errors import SysmutError, from_oserror
+from sysmut.errors import NotSysmut, SysmutError, from_oserror
 from sysmut.generations import NotDurable, State
 from sysmut.menu import esp, install, stanza
 from sysmut.menu.volume import volume_of
@@ -34,6 +34,17 @@ class Upkeep:
         """What generations.publish takes, for the state that it begins with."""
         return lambda slots: self._around(before, replace(before, slots=slots))
 
+    def look_ahead(self) -> None:
+        """Say before a session, rather than after it, that the menu could not be written."""
+        try:
+            with self._opened(writable=False) as partition:
+                _require_refind(partition)
+        except (SysmutError, OSError) as error:
+            problem = from_oserror(error) if isinstance(error, OSError) else error
+            self.say(f"the boot menu is out of reach, so no other kernel can be published: {problem.message}")
+            if problem.hint:
+                self.say(problem.hint)
+
     @contextlib.contextmanager
     def _around(self, before: State, after: State) -> Iterator[None]:
         wanted = self._survey(after)
@@ -41,9 +52,7 @@ class Upkeep:
         with contextlib.ExitStack() as stack:
             if wanted is not None and self.config.esp is not None:
                 try:
-                    partition = stack.enter_context(esp.opened(self.config.esp, None, self.config.image, writable=True))
-                    stack.enter_context(self._on_partition(partition, before, wanted))
-                    changed = False
+                    changed = self._prepare(stack, before, wanted)
                 except (SysmutError, OSError) as error:
                     problem = from_oserror(error) if isinstance(error, OSError) else error
                     if changed:
@@ -57,7 +66,7 @@ class Upkeep:
             self.say(f"the boot menu no longer fits the kernels; before you reboot: {_COMMAND}")
 
     def _survey(self, state: State, *, quiet: bool = False) -> stanza.Menu | None:
-        """What the menu for a state is to offer; None where slot 0 cannot be booted from a stanza."""
+        """What the menu for a state is to offer; None where slot 0 cannot be booted from a menu."""
         try:
             return stanza.survey(self.top, state, self.config)
         except SysmutError as error:
@@ -65,43 +74,50 @@ class Upkeep:
                 self.say(f"the boot menu is left as it is: {error.message}")
             return None
 
-    @contextlib.contextmanager
-    def _on_partition(self, partition: esp.Esp, before: State, wanted: stanza.Menu) -> Iterator[None]:
-        folder = install.folder(partition)
-        path = f"{folder}/{install.FILE}"
-        old = partition.read(path)
-        if old is None:
-            yield
-            self.say(f"sysmut's menu is not on the system partition: {_COMMAND}")
-            return
-        install.require_same(old, path, self.top.filesystem)
-        volume = volume_of(self.top, self.config)
-        new = install.render(self.top, wanted, self.config, volume, folder)
-        if new == old:
-            yield
-            return
-        self._write_lasting(partition, path, before, volume, folder)
+    def _prepare(self, stack: contextlib.ExitStack, before: State, wanted: stanza.Menu) -> bool:
+        """Make the menus fit to be replaced when the rename has been done, which `stack` does. False: the
+        caller need not say that they are stale."""
+        with self._opened(writable=False) as partition:
+            _require_refind(partition)
+            old = install.installed(partition)
+            if not old:
+                self.say(f"sysmut's menu is not on the system partition: {_COMMAND}")
+                return False
+            volume = volume_of(self.top, self.config)
+            for folder, content in old.items():
+                install.require_same(content, f"{folder}/{install.FILE}", self.top.filesystem)
+            new = {folder: install.render(self.top, wanted, self.config, volume, folder) for folder in old}
+        if new != old:
+            partition = stack.enter_context(self._opened(writable=True))
+            stack.enter_context(self._replaced(partition, old, self._lasting(before, volume, old), new))
+        return False
+
+    def _opened(self, *, writable: bool) -> AbstractContextManager[esp.Esp]:
+        return esp.opened(self.config.esp, None, self.config.image, writable=writable)
+
+    def _lasting(self, before: State, volume: str, folders: Iterable[str]) -> dict[str, bytes]:
+        """For each folder the menu that is right before the rename and after it, where there is one."""
         try:
+            menu = stanza.survey(self.top, before, self.config, by_generation=True)
+        except SysmutError:
+            return {}  # what was in slot 0 could not be booted either
+        return {folder: install.render(self.top, menu, self.config, volume, folder) for folder in folders}
+
+    @contextlib.contextmanager
+    def _replaced(
+        self, partition: esp.Esp, old: dict[str, bytes], lasting: dict[str, bytes], new: dict[str, bytes]
+    ) -> Iterator[None]:
+        try:
+            _write(partition, lasting)
             yield
         except NotDurable:
             raise  # what was written is right whatever the disk has
         except BaseException:
             with contextlib.suppress(SysmutError, OSError):
-                partition.write(path, old, keep=None)
+                _write(partition, old)
             raise
-        self._finish(partition, path, new)
-
-    def _write_lasting(self, partition: esp.Esp, path: str, before: State, volume: str, folder: str) -> None:
-        """Write the menu that is right before the rename and after it, where there is one."""
         try:
-            lasting = stanza.survey(self.top, before, self.config, by_generation=True)
-        except SysmutError:
-            return  # what was in slot 0 could not be booted either
-        partition.write(path, install.render(self.top, lasting, self.config, volume, folder), keep=None)
-
-    def _finish(self, partition: esp.Esp, path: str, new: bytes) -> None:
-        try:
-            partition.write(path, new, keep=None)
+            _write(partition, new)
         except (SysmutError, OSError) as error:
             problem = from_oserror(error) if isinstance(error, OSError) else error
             raise NotDurable(
@@ -109,3 +125,14 @@ class Upkeep:
                 hint=f"when that is mended: {_COMMAND}",
             ) from None
         self.say("the boot menu was brought up to date")
+
+
+def _require_refind(partition: esp.Esp) -> None:
+    if not partition.refind_directories():
+        hint = f"if {partition.path} is not mounted, mount it; else {_COMMAND} --setup"
+        raise NotSysmut(f"there is no rEFInd in {partition.path}", hint=hint)
+
+
+def _write(partition: esp.Esp, menus: dict[str, bytes]) -> None:
+    for folder, content in menus.items():
+        partition.write(f"{folder}/{install.FILE}", content, keep=None)
