@@ -99,7 +99,7 @@ mount -t btrfs -o subvol=/commons/{_COMMON.replace("/", "@")} /dev/vda2 {_COMMON
 while :; do
     date >> {_COMMON}/messages
     sync {_COMMON}/messages
-    sleep 0.3
+    sleep 1
 done &
 n=0
 while :; do

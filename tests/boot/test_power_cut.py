@@ -20,7 +20,7 @@ from tests.lab import FIRST
 _BOOTING = "BOOTING"
 _EVENT = r"(MARKED|STARTED|CHANGED|PUBLISHED|CLEANED|FAILED) ([^\n]*)\n"
 _WRITES_PER_SECOND = 60
-"""Of the disk before a power cut."""
+"""Of the disk that is slowed down."""
 _MOMENTS = (_BOOTING, "MARKED", "STARTED", *("CHANGED",) * 4, "PUBLISHED", "CLEANED")
 """What is the last that is heard before a power cut. Between CHANGED, when the script has ended, and
 PUBLISHED the most happens that could go wrong."""
@@ -71,6 +71,7 @@ class Trial:
         with Machine(self.disk.image) as machine:
             self.arrive(machine)
             self.boot_time = time.monotonic() - began
+            slow_down(machine)
             while "CLEANED" not in self.writes or self.heard[0] != "PUBLISHED":
                 self._next(machine)
         self._learn(machine)
@@ -140,11 +141,15 @@ def writes(machine: Machine) -> int:
     return int(disk["stats"]["wr_operations"])
 
 
+def slow_down(machine: Machine) -> None:
+    """Let the disk do few writes at a time, so that the power can be cut between any two of them."""
+    unlimited = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd"), 0)
+    machine.qmp("block_set_io_throttle", device="disk", iops_wr=_WRITES_PER_SECOND, **unlimited)
+
+
 def wait_for_writes(machine: Machine, number: int) -> None:
-    """Wait until so many writes more are done, or something is told. The disk is made slow, so that it
-    cannot do many more before the power is cut."""
-    never = dict.fromkeys(("bps", "bps_rd", "bps_wr", "iops", "iops_rd"), 0)
-    machine.qmp("block_set_io_throttle", device="disk", iops_wr=_WRITES_PER_SECOND, **never)
+    """Wait until so many writes more are done, or something is told."""
+    slow_down(machine)
     wanted = writes(machine) + number
     told = len(machine.transcript)
     while writes(machine) < wanted and not re.search(_EVENT, machine.transcript[told:]):
