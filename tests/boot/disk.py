@@ -100,7 +100,7 @@ class DiskLab(Lab):
         """Let sysmut put rEFInd and the menu on the system partition, by way of a directory that is
         copied there. `arguments` are for `sysmut refind --install`. A `timeout` of -1 does not wait for a
         key, 0 waits for ever; rEFInd reads the line itself, sysmut writes another (5 seconds)."""
-        tree = self.image.with_suffix(".esp")
+        tree = self.image.with_suffix(".tree")
         tree.mkdir(exist_ok=True)
         for options in (("--setup", "--removable", "--from", refind_files), ("--install", *arguments)):
             done = self.sysmut("refind", "--esp", tree, *options)
