@@ -6,6 +6,7 @@ loader, initrd and options, so that it never boots a kernel with another one's i
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from refind.model import Boot, Entry, Submenu
 
@@ -40,7 +41,9 @@ def _submenu(submenu: Submenu, parent: Entry) -> list[str]:
         for word in ("initrd", "options")
         if getattr(submenu, word) is None and getattr(parent, word) is not None
     ]
-    return [f"submenuentry {_quoted(submenu.title)} {{", *_common(submenu), *back, "}"]
+    # With a volume of its own, even the same, its line in the menu would be `Boot TITLE from VOLUME`.
+    own = replace(submenu, volume=None) if submenu.volume == parent.volume else submenu
+    return [f"submenuentry {_quoted(submenu.title)} {{", *_common(own), *back, "}"]
 
 
 def _common(boot: Boot) -> list[str]:

@@ -20,14 +20,15 @@ _MOST = 2**17
 _INLINE, _REGULAR, _PREALLOCATED = range(3)
 _COMPRESSIONS: dict[int, "Compression"] = {0: "", 1: "zlib", 2: "lzo", 3: "zstd"}
 
-Kind = Literal["data", "inline", "hole", "unwritten"]
+Kind = Literal["data", "inline", "hole", "zeros", "unwritten"]
 Compression = Literal["", "zlib", "lzo", "zstd", "unknown"]
 
 
 @dataclass(frozen=True)
 class Extent:
     """A part of a file; offset and length in bytes of its content. `inline`: the data is kept in the tree.
-    `unwritten`: preallocated, and reads as zeros. `unknown`: a compression or encryption that came later."""
+    `hole`: nothing is on disk for it; `zeros`: a hole that is written down as one. `unwritten`:
+    preallocated, and reads as zeros. `unknown`: a compression or encryption that came later."""
 
     offset: int
     length: int
@@ -77,8 +78,8 @@ def decode(offset: int, item: bytes, block: int) -> Extent:
     address, _, _, length = struct.unpack_from("=4Q", item, 21)
     if kind == _PREALLOCATED:
         return Extent(offset, length, "unwritten")
-    if address == 0:  # a hole is written down on filesystems without the feature no-holes
-        return Extent(offset, length, "hole")
+    if address == 0:  # on filesystems without the feature no-holes
+        return Extent(offset, length, "zeros")
     return Extent(offset, length, "data", _compression(compression, encryption, encoding))
 
 

@@ -26,7 +26,7 @@ Finished = subprocess.CompletedProcess[str]
 def sh(*command: str | Path, **options: Any) -> str:
     """Run a program that must succeed; its standard output."""
     done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{command}: {done.stderr}"
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return str(done.stdout)
 
 

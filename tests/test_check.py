@@ -114,7 +114,6 @@ CONDITIONS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: (root / INITRAMFS).write_bytes(initramfs_image("6.0.0-other")),
         f"{INITRAMFS} has modules for 6.0.0-other, and not for the kernel {RELEASE}",
     ),
-    "microcode that is empty": (lambda root: (root / "boot/intel-ucode.img").touch(), "boot/intel-ucode.img is empty"),
     "modules of another kernel": (
         lambda root: (root / "lib/modules" / RELEASE).rename(root / "lib/modules/6.0.0-other"),
         f"has no modules for the kernel {RELEASE}, but for 6.0.0-other",
@@ -195,6 +194,14 @@ def test_a_root_line_without_ro_is_a_warning(system: Lab) -> None:
     (line,) = check(system, status=0)
     assert line.startswith("warning: slot 0: ")
     assert "does not say ro" in line
+
+
+def test_microcode_that_is_empty_is_a_warning(system: Lab) -> None:
+    with system.unsealed(NEW) as root:
+        (root / "boot/intel-ucode.img").touch()
+    (line,) = check(system, status=0)
+    assert line.startswith("warning: ")
+    assert "boot/intel-ucode.img is empty" in line
 
 
 def test_an_initramfs_that_cannot_be_looked_into_is_said_to_be_one(system: Lab) -> None:

@@ -219,9 +219,11 @@ def test_all_is_on_disk_in_order_before_and_after_the_rename(tmp_path: Path) -> 
         ("fsync", new),
         ("rename", "k"),
         ("fsync", top),
+        ("fsync", "k"),
         ("fsync", new),
         ("rename", "f"),
         ("fsync", top),
+        ("fsync", "f"),
     ]
     assert below(tmp_path) == {"f": b"new", "k": b"old"}
 
@@ -236,7 +238,35 @@ def test_a_new_directory_is_on_disk_before_what_is_in_it(tmp_path: Path) -> None
         ("fsync", new),
         ("rename", "f"),
         ("fsync", "refind"),
+        ("fsync", "f"),
     ]
+
+
+def test_the_file_before_keeps_its_place_on_disk_until_the_new_one_is_entered(tmp_path: Path) -> None:
+    """In the kernel's vfat, closing it is what sets its clusters free."""
+    (tmp_path / "f").write_bytes(b"old")
+    log = tmp_path.with_name("strace")
+    python = Path(__file__).parents[1] / ".venv/bin/python"
+    script = "import sys; from sysmut.menu.fat import Tree; Tree(sys.argv[1]).write('f', b'new', keep=None)"
+    sh(
+        "strace",
+        "-y",
+        "-o",
+        log,
+        "-e",
+        "trace=openat,close,rename,renameat,renameat2,fsync",
+        python,
+        "-c",
+        script,
+        tmp_path,
+        env=without_coverage(),
+    )
+    calls = [line for line in log.read_text().splitlines() if f"{tmp_path}/f" in line or "rename" in line]
+    renamed = next(number for number, line in enumerate(calls) if line.startswith("rename"))
+    opened = next(line for line in reversed(calls[:renamed]) if line.startswith("openat"))
+    old = opened.rpartition("= ")[2].partition("<")[0]
+    after = [line for line in calls[renamed + 1 :] if line.startswith((f"close({old}<", "fsync("))]
+    assert [line.partition("(")[0] for line in after] == ["fsync", "close"]
 
 
 def test_two_writers_at_once_both_leave_a_whole_file(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def dumped(path: Path) -> list[tuple[int, str, str]]:
             assert kind
             how = "" if compression is None or compression[1] == "none" else compression[1]
             name = {"regular": "data", "prealloc": "unwritten"}.get(kind[1], kind[1])
-            found.append((int(key[1]), "hole" if "disk byte 0 nr 0" in item else name, how))
+            found.append((int(key[1]), "zeros" if "disk byte 0 nr 0" in item else name, how))
     return found
 
 
@@ -164,15 +164,15 @@ def test_an_empty_file_has_no_extents(make: Make) -> None:
     assert extents_of(write(make() / "file")) == ()
 
 
-@pytest.mark.parametrize("mkfs", [(), ("-O", "^no-holes")], ids=["no-holes", "hole-items"])
-def test_holes_are_found_between_and_at_both_ends(make: Make, mkfs: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("mkfs", "hole"), [((), "hole"), (("-O", "^no-holes"), "zeros")])
+def test_holes_are_found_between_and_at_both_ends(make: Make, mkfs: tuple[str, ...], hole: extents.Kind) -> None:
     file = write(make("defaults", *mkfs) / "file", (BLOCK, b"a" * BLOCK), (4 * BLOCK, b"b" * 100), size=6 * BLOCK + 7)
     assert extents_of(file) == (
-        Extent(0, BLOCK, "hole"),
+        Extent(0, BLOCK, hole),
         Extent(BLOCK, BLOCK, "data"),
-        Extent(2 * BLOCK, 2 * BLOCK, "hole"),
+        Extent(2 * BLOCK, 2 * BLOCK, hole),
         Extent(4 * BLOCK, BLOCK, "data"),
-        Extent(5 * BLOCK, BLOCK + 7, "hole"),
+        Extent(5 * BLOCK, BLOCK + 7, hole),
     )
     kept = [each for each in seen(file) if mkfs or each[1] != "hole"]
     assert kept == dumped(file)
@@ -327,6 +327,9 @@ def test_what_cannot_be_read_is_told_and_mended(
 ) -> None:
     file = flawed(make("defaults", *mkfs))
     before = flaws(file)
+    if mkfs and "a hole" in flaw:  # it is written down, and so read as zeros
+        assert before == ()
+        return
     assert len(before) == 1
     assert before[0].startswith(flaw)
     dumped_as = {"lzo" if how == "lzo" else kind for _, kind, how in dumped(file)}

@@ -492,7 +492,6 @@ def test_a_rendered_stanza_looks_as_one_would_write_it() -> None:
         '    options "ro a=""b"""\n'
         "\n"
         '    submenuentry "Fallback 1" {\n'
-        '        volume "ROOT"\n'
         "        loader /current/1/@/boot/vmlinuz-lts\n"
         "        initrd\n"
         "        options\n"

@@ -57,20 +57,21 @@ def _kernel(findings: Findings, top: TopLevel, name: str, config: Config) -> Non
     if release is not None:
         _modules(findings, root, name, release)
     for path in kernel.microcode:
-        _file(findings, top, name, path)
+        _file(findings, top, name, path, may_be_empty=True)
     if kernel.initramfs is None:
         findings.error(f"/{layout.root(name)}/{kernel.path}", "has no initramfs beside it, to mount the root", _ANEW)
     else:
         _initramfs(findings, top, name, kernel.initramfs, release)
 
 
-def _file(findings: Findings, top: TopLevel, name: str, path: str) -> bool:
+def _file(findings: Findings, top: TopLevel, name: str, path: str, *, may_be_empty: bool = False) -> bool:
     """Can the boot loader read this file? False if not, as a finding."""
     where = f"/{layout.root(name)}/{path}"
     try:
         with files.opened(top, name, path) as (_, status):
             if status.st_size == 0:
-                findings.error(where, "is empty", "install or make it again in a new generation")
+                find = findings.warning if may_be_empty else findings.error
+                find(where, "is empty", "install or make it again in a new generation")
                 return False
         flaws = readable.flaws(top.fd, where)
     except BadData as error:

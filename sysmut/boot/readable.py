@@ -49,7 +49,7 @@ def told(found: Iterable[extents.Extent]) -> tuple[str, ...]:
 
 
 def _flaw(extent: extents.Extent) -> str:
-    if extent.kind == "hole":
+    if extent.kind == "hole":  # zeros, a hole that is written down, it reads as such
         return "a hole"
     if extent.kind == "unwritten":
         return "an unwritten (preallocated) extent"

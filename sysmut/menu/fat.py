@@ -125,13 +125,13 @@ class Tree:
 
 
 def _write_new(parent: int, name: str, data: bytes) -> None:
-    """Write `data` to disk under another name, read it back, and rename it to `name`, durably."""
+    """Write `data` to disk under another name, read it back, and put it in the place of `name`, durably."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(_TEMPORARY, dir_fd=parent)  # of a run that was cut off
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(_TEMPORARY, flags, 0o644, dir_fd=parent)
-    try:
-        with open(fd, "w+b") as file:
+    with open(fd, "w+b") as file:
+        try:
             file.write(data)
             file.flush()
             os.fsync(fd)
@@ -139,12 +139,32 @@ def _write_new(parent: int, name: str, data: bytes) -> None:
             file.seek(0)
             if file.read() != data:
                 raise OSError(errno.EIO, "what was written is not what is read back")
+            _put_in_place(parent, fd, name)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(_TEMPORARY, dir_fd=parent)
+            raise
+
+
+def _put_in_place(parent: int, fd: int, name: str) -> None:
+    """Rename the temporary file, open as `fd`, to `name`, in steps of which each leaves one file whole.
+
+    In the kernel's vfat a rename over a file sets the old one's clusters free, takes the temporary name
+    away, and leaves it to the write-back of the new inode, seconds later, to enter where the new
+    content is (vfat_rename, mark_inode_dirty). So the old file is held open, which keeps its clusters; the
+    temporary name goes first, or two names would be one chain of clusters; then the entry is written,
+    within one sector.
+    """
+    old = None
+    with contextlib.suppress(FileNotFoundError):
+        old = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    try:
         os.rename(_TEMPORARY, name, src_dir_fd=parent, dst_dir_fd=parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(_TEMPORARY, dir_fd=parent)
-        raise
-    os.fsync(parent)
+        os.fsync(parent)
+        os.fsync(fd)
+    finally:
+        if old is not None:
+            os.close(old)
 
 
 def _sync_directory(path: str) -> None:

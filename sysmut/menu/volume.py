@@ -32,10 +32,12 @@ def volume_of(top: TopLevel, config: Config) -> str:
 def _partition(top: TopLevel) -> tuple[Partition | None, tuple[Partition, ...]]:
     """The partition that the filesystem is on, its first where it has several; and all that there are."""
     for name in sorted(os.listdir(f"/sys/fs/btrfs/{top.filesystem}/devices")):
-        device = name.replace("!", "/")
-        backing = disks.backing_of(f"/dev/{device}")
+        device = f"/dev/{name.replace('!', '/')}"
+        backing = disks.backing_of(device)
         if backing is not None:
-            path, offset = backing
-            return disks.in_image(path, offset), disks.every_in_image(path)
-        return disks.partition(f"/dev/{device}"), tuple(partition for _, partition in disks.every())
+            found, others = disks.in_image(*backing), disks.every_in_image(backing[0])
+        else:
+            found, others = disks.partition(device), tuple(partition for _, partition in disks.every())
+        if found is not None:
+            return found, others
     return None, ()

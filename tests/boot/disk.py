@@ -109,6 +109,15 @@ class DiskLab(Lab):
         main.write_text(re.sub(r"(?m)^timeout .*$", f"timeout {timeout}", main.read_text()))
         self.esp_write({"/": tree / "EFI"})
 
+    def esp_check(self) -> None:
+        """See that the system partition's FAT is in order."""
+        staged = self.image.with_suffix(".esp")
+        with open(self.image, "rb") as image:
+            image.seek(ESP_START)
+            staged.write_bytes(image.read(ESP_SIZE))
+        sh("fsck.vfat", "-n", staged)
+        staged.unlink()
+
     def esp_read(self, path: str) -> bytes:
         """What is in a file of the system partition."""
         staged = self.image.with_suffix(".staged")
