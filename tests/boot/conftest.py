@@ -5,14 +5,19 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.boot.debian import Kernels, make_archive, make_package_disk, offered_kernels
 from tests.boot.disk import LOADER, DiskLab
 from tests.boot.guest import Kernel, make_initramfs, small_guest
+from tests.boot.looping import looping_guest, write_menu
 from tests.boot.machine import FIRMWARE
+from tests.boot.trial import Trial, endure
 from tests.lab import sh
 
 PROGRAMS = ("qemu-system-x86_64", "sgdisk", "mkfs.vfat", "mcopy", "cpio", "modprobe", "busybox", "apt-get")
@@ -75,25 +80,114 @@ def guest_root(cloud_kernel: Kernel, initramfs: Path, tmp_path_factory: pytest.T
     return small_guest(tmp_path_factory.mktemp("guest"), cloud_kernel, initramfs)
 
 
-@pytest.fixture
-def make_disk(refind_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., DiskLab]]:
-    """Makes disks; unmounts them afterwards. With `loader`, rEFInd and its btrfs driver are on the system
-    partition. `kind` is the disk's class, and what remains is for that."""
-    disks: list[DiskLab] = []
+@pytest.fixture(scope="session")
+def looping_root(cloud_kernel: Kernel, initramfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root directory of a guest that makes generations."""
+    return looping_guest(tmp_path_factory.mktemp("looping"), cloud_kernel, initramfs)
 
-    def make(size: int = 512 * 2**20, *, loader: bool = True, kind: type[DiskLab] = DiskLab, **options: Any) -> DiskLab:
-        disk = kind(tmp_path_factory.mktemp("disk"), size, **options)
-        disks.append(disk)
+
+class Disks:
+    """Makes disks, with rEFInd and its btrfs driver on their system partitions."""
+
+    def __init__(self, refind_files: Path, directories: pytest.TempPathFactory) -> None:
+        self._refind = refind_files
+        self._directories = directories
+        self._made: list[DiskLab] = []
+
+    def __call__(
+        self, size: int = 512 * 2**20, *, loader: bool = True, kind: type[DiskLab] = DiskLab, **options: Any
+    ) -> DiskLab:
+        """A disk of the class `kind`, for which `options` are; without rEFInd where `loader` is not wanted."""
+        disk = kind(self._directories.mktemp("disk"), size, **options)
+        self._made.append(disk)
         if loader:
             disk.esp_write(
                 {
-                    f"{LOADER}/BOOTX64.EFI": refind_files / "refind_x64.efi",
-                    f"{LOADER}/drivers_x64/btrfs_x64.efi": refind_files / "drivers_x64/btrfs_x64.efi",
+                    f"{LOADER}/BOOTX64.EFI": self._refind / "refind_x64.efi",
+                    f"{LOADER}/drivers_x64/btrfs_x64.efi": self._refind / "drivers_x64/btrfs_x64.efi",
                 }
             )
         return disk
 
-    yield make
-    for disk in disks:
-        disk.close()
-        disk.image.unlink()
+    def close(self) -> None:
+        """Unmount and remove what was made."""
+        for disk in self._made:
+            disk.close()
+            disk.image.unlink()
+
+
+@pytest.fixture
+def make_disk(refind_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Disks]:
+    """Makes disks, which are gone after the test."""
+    disks = Disks(refind_files, tmp_path_factory)
+    yield disks
+    disks.close()
+
+
+def looping_disk(make: Callable[..., DiskLab], root: Path, menu: Path) -> DiskLab:
+    """A disk from which that guest boots; `menu` is a directory to be made, for what its menu is made in."""
+    disk = make(1 * 2**30)
+    disk.lay_out(root, slots=2, commons=("/var/log",))
+    write_menu(disk, menu)
+    disk.close()
+    return disk
+
+
+# What takes minutes with one processor is begun when the first of these tests begins, and goes on
+# beside them.
+
+
+@pytest.fixture(scope="session")
+def background() -> Iterator[Executor]:
+    """Does one thing after the other, in a thread."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        yield executor
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class DebianParts:
+    """What the Debian guest is made of."""
+
+    kernels: Kernels
+    archive: Path
+    packages: Path
+    """The image of a disk with packages."""
+
+
+@pytest.fixture(scope="session")
+def debian_parts(
+    refind_files: Path, background: Executor, tmp_path_factory: pytest.TempPathFactory
+) -> "Future[DebianParts]":
+    """A Debian, and what it is to be upgraded with."""
+    directory = tmp_path_factory.mktemp("debian")
+
+    def make() -> DebianParts:
+        kernels = offered_kernels()
+        return DebianParts(
+            kernels, make_archive(directory, kernels.old, refind_files), make_package_disk(directory, kernels)
+        )
+
+    return background.submit(make)
+
+
+@pytest.fixture(scope="session")
+def five_power_cuts(
+    looping_root: Path, refind_files: Path, background: Executor, tmp_path_factory: pytest.TempPathFactory
+) -> "Iterator[Future[Trial]]":
+    """Five power cuts, and how they went."""
+    disks = Disks(refind_files, tmp_path_factory)
+    menu = tmp_path_factory.mktemp("menu") / "menu"
+    found = background.submit(lambda: endure(looping_disk(disks, looping_root, menu), looping_root, 5))
+    yield found
+    found.exception()  # waits
+    disks.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun_early(request: pytest.FixtureRequest) -> None:
+    """Begin what is going to be asked for."""
+    wanted = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    for name in ("debian_parts", "five_power_cuts"):
+        if name in wanted:
+            request.getfixturevalue(name)

@@ -5,13 +5,15 @@ One machine for all tests, with one life: each test goes on from where the one b
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from tests.boot.debian import PACKAGES, SETTINGS, Kernels, make_archive, make_package_disk, offered_kernels
+from tests.boot.conftest import DebianParts
+from tests.boot.debian import PACKAGES, SETTINGS, Kernels
 from tests.boot.disk import DiskLab
 from tests.boot.guest import Booted, report, run, switch_off
 from tests.boot.machine import Machine
@@ -78,20 +80,20 @@ class Life:
 
 @pytest.fixture(scope="module")
 def life(
-    refind_files: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    debian_parts: "Future[DebianParts]",
+    refind_files: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Life]:
     """A disk with a Debian taken in, and rEFInd where firmware finds it by itself; switched on."""
-    kernels = offered_kernels()
-    directory = tmp_path_factory.mktemp("debian")
-    archive = make_archive(directory, kernels.old, refind_files)
-    packages = make_package_disk(directory, kernels)
+    parts = debian_parts.result()
     disk = DiskLab(tmp_path_factory.mktemp("guest"), 3 * 2**30)
     try:
-        done = disk.sysmut("init", archive, "--common", "recommended")
+        done = disk.sysmut("init", parts.archive, "--common", "recommended")
         assert done.returncode == 0, done.stderr
-        archive.unlink()
+        parts.archive.unlink()
         put_refind(disk, refind_files, tmp_path_factory.mktemp("esp"))
-        life = Life(disk, packages, kernels, disk.slots[0], request.session.testsfailed)
+        life = Life(disk, parts.packages, parts.kernels, disk.slots[0], request.session.testsfailed)
         with disk.unmounted(), life:
             yield life
     finally:
