@@ -86,6 +86,7 @@ def load(options: Mapping[str, Any], file: str | None = None) -> Config:
             values[key] = _checked(key, value)
         except ValueError as error:
             raise UsageError(f"--{key.replace('_', '-')} {error}") from None
+    values["kernel"] = values.get("kernel") or None
     return Config(**values)
 
 

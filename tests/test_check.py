@@ -1,14 +1,16 @@
 """Would it boot? What is asked of a generation by `sysmut check`, and before one is sealed."""
 
+import gzip
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.bootable import RELEASE, add_kernel, bootable_root, bzimage, initramfs_image
+from tests.bootable import RELEASE, add_kernel, bootable_root, bzimage, cpio, initramfs_image
 from tests.lab import FIRST, PLACEHOLDER, Lab, sh
 
 NEW = "20260202000000AbCdEfGh"
@@ -132,6 +134,18 @@ CONDITIONS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: (root / "bin/busybox").write_bytes(b"#!/bin/nothing\n"),
         "sbin/init needs /bin/nothing, which is missing",
     ),
+    "an init whose interpreter is a directory": (
+        lambda root: (root / "bin/busybox").write_bytes(b"#!/etc\n"),
+        "sbin/init needs /etc, which is missing or cannot be executed",
+    ),
+    "an init with the line end of another system": (
+        lambda root: (root / "bin/busybox").write_bytes(b"#!/bin/sh\r\n"),
+        "sbin/init needs /bin/sh\\x0d, which is missing",
+    ),
+    "an init that is cut off": (
+        lambda root: (root / "bin/busybox").write_bytes((root / "bin/busybox").read_bytes()[:64]),
+        "sbin/init is neither a program nor a script",
+    ),
     "no mount point for proc": (lambda root: (root / "proc").rmdir(), "/proc is missing"),
     "no mount point for a common": (lambda root: (root / "home").rmdir(), "/home is missing"),
     "an fstab of another generation": (
@@ -178,6 +192,42 @@ def test_a_slot_that_leads_nowhere_is_found(system: Lab) -> None:
         "error: slot 1 leads nowhere: its generation is gone "
         "(publish or activate a generation: it takes the slot's place)"
     ]
+
+
+def test_a_slot_whose_link_leads_into_its_generation_is_found(system: Lab) -> None:
+    link = system.top / "current/0"
+    link.unlink()
+    link.symlink_to(f"../../snapshots/{NEW}/@")
+    assert f"slot 0 does not lead to snapshots/{NEW} itself" in errors(system)[0]
+    assert system.sysmut("activate", FIRST).returncode == 0
+    assert check(system, status=0) == []
+
+
+def test_a_pin_that_leads_nowhere_is_a_warning(system: Lab) -> None:
+    (system.top / "pins").mkdir()
+    (system.top / "pins/old").symlink_to("../snapshots/gone")
+    (line,) = check(system, status=0)
+    assert line.startswith("warning: pin old leads nowhere")
+
+
+def test_a_boot_directory_that_is_a_link_with_too_long_a_name_is_found(system: Lab) -> None:
+    with system.unsealed(NEW) as root:
+        (root / "boot").rename(root / "gone")
+        (root / "boot").symlink_to("x" * 300)
+    assert "there is no kernel" in errors(system)[0]
+
+
+def test_a_file_may_be_bound_on_a_file(system: Lab) -> None:
+    with system.unsealed(NEW) as root, open(root / "etc/fstab", "a") as file:
+        file.write("/etc/passwd /etc/passwd none bind 0 0\n")
+    assert check(system, status=0) == []
+
+
+def test_a_kernel_without_any_module_may_have_btrfs_in_it(system: Lab) -> None:
+    with system.unsealed(NEW) as root:
+        (root / INITRAMFS).write_bytes(gzip.compress(cpio({"init": "#!/bin/sh\n"})))
+        shutil.rmtree(root / "lib/modules")
+    assert [line.partition(":")[0] for line in check(system, status=0)] == ["warning", "warning"]
 
 
 def test_a_default_subvolume_that_is_not_the_top_level_is_found(system: Lab) -> None:

@@ -379,18 +379,109 @@ def test_a_menu_that_cannot_be_written_keeps_the_generation_and_changes_nothing(
 
 def test_a_menu_that_was_never_installed_is_only_spoken_of(system: Lab, esp: Path) -> None:
     done = publish(system, esp, UPGRADE)
-    assert "sysmut's menu is not on the system partition: sysmut refind --install" in done.stderr
+    assert "sysmut's menu is not on the system partition; before you reboot: sysmut refind --install" in done.stderr
     assert not (esp / "EFI/refind/sysmut.conf").exists()
+
+
+def test_what_must_be_done_before_the_reboot_is_said_even_to_those_who_want_to_hear_nothing(system: Lab) -> None:
+    done = publish(system, None, UPGRADE, "-q")
+    assert done.stderr.splitlines() == [
+        "the boot menu no longer fits the kernels; before you reboot: sysmut refind --install"
+    ]
+    done = system.sysmut("rollback", "1", "--json")
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert "before you reboot" in warning
+
+
+def test_a_menu_that_a_cut_off_run_has_left_is_found_and_brought_up_to_date(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    path = esp / "EFI/refind/sysmut.conf"
+    wanted = path.read_bytes()
+    stale = wanted.replace(b"/current/0/", f"/snapshots/{FIRST}/".encode())
+    for command in (["activate", "0"], ["run", "--drop-if-unchanged", "--", "true"]):
+        path.write_bytes(stale)
+        (line,) = system.sysmut("check", environment=named(esp)).stdout.splitlines()
+        assert line.startswith("warning: the boot menu is not the one for these slots")
+        done = system.sysmut(*command, environment=named(esp))
+        assert "was stale, and was brought up to date" in done.stderr
+        assert path.read_bytes() == wanted
+    path.write_bytes(stale)
+    assert "brought up to date" in system.syscln(environment=named(esp)).stderr
+    assert path.read_bytes() == wanted
+    assert system.sysmut("check", environment=named(esp)).stdout == ""
+    assert system.syscln(environment=named(esp)).stderr == ""
+
+
+def test_a_check_says_that_it_cannot_look_at_the_menu(system: Lab, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = system.sysmut("check", environment=named(tmp_path / "empty"))
+    assert done.stdout.startswith("warning: the boot menu could not be looked at: there is no rEFInd in ")
+
+
+@pytest.mark.parametrize("name", ["é", "a b", "x\ny"])
+def test_a_pin_with_an_odd_name_is_left_out_and_stops_nothing(system: Lab, esp: Path, name: str) -> None:
+    (system.top / "pins").mkdir()
+    (system.top / "pins" / name).symlink_to(f"../snapshots/{FIRST}")
+    install(system, esp)
+    publish(system, esp, UPGRADE)
+    assert boots(system, (esp / "EFI/refind/sysmut.conf").read_bytes())["Linux"] == system.slots[0]
+
+
+def test_a_pin_is_offered_only_if_it_names_a_generation_itself(system: Lab) -> None:
+    (system.top / "pins").mkdir()
+    (system.top / "pins/moving").symlink_to("../current/0")
+    (system.top / "pins/inside").symlink_to(f"../snapshots/{FIRST}/@")
+    done = system.sysmut("refind", "--volume", "root")
+    assert "Pin " not in done.stdout
+    assert done.stderr.count("leads to no generation itself") == 2
+
+
+def test_a_pin_or_fallback_with_too_long_a_command_line_is_left_out(system: Lab) -> None:
+    with system.unsealed(FIRST) as root:
+        text = (root / "etc/fstab").read_text()
+        (root / "etc/fstab").write_text(text.replace(",ro,", f",ro,{'x' * 1990},"))
+    done = system.sysmut("refind", "--volume", "root")
+    assert set(boots(system, done.stdout.encode()).values()) == {NEW, MIDDLE}
+    assert "fallback 2 is not in the boot menu: its kernel's command line has" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["9.9 x", "9.9'x", "9.9é"])
+def test_a_kernel_whose_name_no_menu_can_have_is_not_published(system: Lab, esp: Path, name: str) -> None:
+    install(system, esp)
+    move = f'cd /boot; mv vmlinuz-lts "vmlinuz-{name}"; mv initramfs-lts "initramfs-{name}"'
+    assert "cannot stand in a boot menu" in publish(system, esp, move, status=65).stderr
+    publish(system, esp, f'cd /boot; cp vmlinuz-lts "vmlinuz-{name}"; cp initramfs-lts "initramfs-{name}"')
+    assert menu_of(system).loader == "/current/0/@/boot/vmlinuz-lts"
+
+
+def test_a_tilde_may_be_in_a_kernels_name(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    publish(system, esp, UPGRADE.replace("edge", "9.9~rc1"))
+    assert boots(system, (esp / "EFI/refind/sysmut.conf").read_bytes())["Linux"] == system.slots[0]
+
+
+def test_what_was_given_by_option_and_is_in_no_setting_is_said(system: Lab, esp: Path) -> None:
+    said = install(system, esp, "--kernel-options", "quiet", "--panic", "0").stderr
+    assert "what was given here: kernel_options, panic, volume, esp" in said
+
+
+def test_a_blank_title_is_none_and_a_long_one_is_cut(system: Lab) -> None:
+    with system.unsealed(NEW) as root:
+        (root / "etc/os-release").write_text("NAME='  '\n")
+    assert menu_of(system).title == "Linux"
+    with system.unsealed(NEW) as root:
+        (root / "etc/os-release").write_text(f"NAME={'x' * 100000}\n")
+    assert menu_of(system).title == "x" * 64
 
 
 RENAMES = "rename,renameat,renameat2"
 
 
-def cut_off(lab: Lab, esp: Path, fault: str) -> int:
+def cut_off(lab: Lab, esp: Path, fault: str, *options: str) -> int:
     """A session in which strace ends, or fails, the system call."""
     strace = ["strace", "-qq", "-e", f"trace={RENAMES}", "-e", f"inject={RENAMES}:{fault}", "-o", os.devnull]
     return subprocess.run(
-        [*strace, *lab.command("sysmut", "run", "--", "sh", "-ec", UPGRADE)],
+        [*strace, *lab.command("sysmut", "run", *options, "--", "sh", "-ec", UPGRADE)],
         check=False,
         capture_output=True,
         stdin=subprocess.DEVNULL,
@@ -398,15 +489,19 @@ def cut_off(lab: Lab, esp: Path, fault: str) -> int:
     ).returncode
 
 
+@pytest.mark.parametrize("options", [[], ["--kernel", "edge"]])
 @pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO"])
-def test_wherever_it_is_cut_off_the_menu_boots_whole_generations(system: Lab, esp: Path, fault: str) -> None:
-    """Each rename in turn: of the fstab, the record, the lasting menu, `current`, and the new menu."""
+def test_wherever_it_is_cut_off_the_menu_boots_whole_generations(
+    system: Lab, esp: Path, fault: str, options: list[str]
+) -> None:
+    """Each rename in turn: of the fstab, the record, the lasting menu, `current`, and the new menu. With the
+    kernel named, slot 0 does not have it yet."""
     install(system, esp)
     path = esp / "EFI/refind/sysmut.conf"
     states = set()
     for number in range(1, 20):
         slot = system.slots[0]
-        status = cut_off(system, esp, f"{fault}:when={number}")
+        status = cut_off(system, esp, f"{fault}:when={number}", *options)
         found = boots(system, path.read_bytes())
         states.add((status == 0, system.slots[0] == slot, b"snapshots" in path.read_bytes()))
         if status == 0:

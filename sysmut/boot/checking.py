@@ -1,5 +1,6 @@
 """Would it boot? Every condition known to keep a generation from it, each asked for."""
 
+import os
 import stat
 from collections.abc import Callable, Iterable
 
@@ -26,6 +27,18 @@ def is_to_boot(top: TopLevel, names: Iterable[str | None]) -> bool:
     return any(has_kernel(top, name) for name in set(names) if name is not None)
 
 
+def leads_to(top: TopLevel, link: str, generation: str) -> bool:
+    """Whether the boot loader finds the generation's root by way of the link, a path from the top level."""
+    root = top.at(layout.root(generation))
+    if not btrfs.is_subvolume(root):
+        return True  # which is found elsewhere
+    try:
+        with inroot.opened(top.fd, f"{link}/{layout.ROOT}") as fd:
+            return os.path.samestat(os.fstat(fd), os.stat(root))
+    except OSError:
+        return False
+
+
 def filesystem(top: TopLevel, state: State | None) -> tuple[Finding, ...]:
     """What concerns every generation: links, and what the boot loader makes of the filesystem."""
     findings = Findings(None)
@@ -34,6 +47,11 @@ def filesystem(top: TopLevel, state: State | None) -> tuple[Finding, ...]:
             if name is None:
                 advice = "publish or activate a generation: it takes the slot's place"
                 findings.error(f"slot {number}", "leads nowhere: its generation is gone", advice)
+            elif not leads_to(top, f"{layout.CURRENT}/{number}", name):
+                advice = f"activate it: sysmut activate {name}, which makes the links anew"
+                findings.error(f"slot {number}", f"does not lead to {layout.generation(name)} itself", advice)
+        for pin in generations.unresolved_pins(top, state):
+            findings.warning(f"pin {pin}", "leads nowhere, so it keeps nothing", f"remove it: /{layout.PINS}/{pin}")
     default = btrfs.default_subvolume(top.fd)
     if default != btrfs.FS_TREE:
         findings.error(
@@ -92,10 +110,12 @@ def _fstab(findings: Findings, top: TopLevel, name: str) -> None:
                 "put ro into its options in the template, /fstab at the top level",
             )
     points = fstab.mount_points(entries, _NEEDED)
+    bound = {entry.target.strip("/") for entry in entries if {"bind", "rbind"} & set(entry.option_list)}
     optional = {entry.target.strip("/") for entry in entries if {"nofail", "noauto"} & set(entry.option_list)}
     for path in points:
         status = inroot.status(root, path)
-        if (status is None or not stat.S_ISDIR(status.st_mode)) and path not in optional:
+        fits = status is not None and (path in bound or stat.S_ISDIR(status.st_mode))  # a file is bound on a file
+        if not fits and path not in optional:
             findings.error(
                 f"/{layout.root(name)}/{path}",
                 "is missing: it is mounted over, and a read-only root cannot make it",

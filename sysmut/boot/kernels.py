@@ -18,6 +18,7 @@ from sysmut.boot.header import is_release
 from sysmut.errors import BadData
 
 _MOST_NAMES = 4096
+_PLAIN = re.compile(r"[A-Za-z0-9._+@:%~-]+")
 _MICROCODE = ("amd-ucode.img", "intel-ucode.img", "early_ucode.cpio", "ucode.img")
 _INITRAMFS = ("initramfs-{}.img", "initramfs-{}", "initrd.img-{}", "initrd-{}", "initrd-{}.img")
 _BARE_INITRAMFS = ("initramfs.img", "initrd.img", "initramfs", "initrd")
@@ -45,7 +46,8 @@ class Kernel:
 
 
 def find(root: int | str) -> tuple[Kernel, ...]:
-    """The kernels in /boot of the root directory: those with an initramfs first, then the newest first.
+    """The kernels in /boot of the root directory: those that a menu can name and those with an initramfs
+    first, then the newest first.
 
     Fedora's rescue kernel counts only where there is no other, and of several links to one file only one.
     An empty file counts.
@@ -55,7 +57,7 @@ def find(root: int | str) -> tuple[Kernel, ...]:
             fd = stack.enter_context(inroot.opened_root(root)) if isinstance(root, str) else root
             return _find(fd)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
             raise
         return ()
 
@@ -67,7 +69,7 @@ def _find(root: int) -> tuple[Kernel, ...]:
     microcode = tuple(f"boot/{name}" for name in _MICROCODE if name in found and _file(root, name))
     kernels = [_kernel(root, name, found, microcode) for name in sorted(names)]
     kernels.sort(key=lambda kernel: _version(root, kernel.name), reverse=True)  # stable: ties stay by name
-    return tuple(sorted(kernels, key=lambda kernel: kernel.initramfs is None))
+    return tuple(sorted(kernels, key=lambda kernel: (not is_plain(kernel.path), kernel.initramfs is None)))
 
 
 def choose(kernels: tuple[Kernel, ...], wanted: str | None) -> Kernel | None:
@@ -77,6 +79,11 @@ def choose(kernels: tuple[Kernel, ...], wanted: str | None) -> Kernel | None:
         if wanted is None or wanted.lstrip("/") in (kernel.name, kernel.path, file_name):
             return kernel
     return None
+
+
+def is_plain(path: str) -> bool:
+    """Whether a path can stand in a boot menu, in a kernel's command line, and among the options of a mount."""
+    return all(_PLAIN.fullmatch(part) for part in path.split("/"))
 
 
 def none_found(path: str, known: tuple[Kernel, ...], wanted: str | None) -> BadData:

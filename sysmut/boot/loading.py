@@ -41,8 +41,13 @@ def _init(findings: Findings, top: TopLevel, name: str) -> None:
         interpreter = programs.interpreter(file)
     if interpreter is None:
         findings.error(where, "is neither a program nor a script", advice)
-    elif interpreter and inroot.status(root, interpreter) is None:
-        findings.error(where, f"needs {interpreter}, which is missing", advice)
+    elif interpreter and not _can_be_started(root, interpreter):
+        findings.error(where, f"needs {interpreter}, which is missing or cannot be executed", advice)
+
+
+def _can_be_started(root: str, path: str) -> bool:
+    status = inroot.status(root, path)
+    return status is not None and stat.S_ISREG(status.st_mode) and status.st_mode & 0o111 != 0
 
 
 def _kernel(findings: Findings, top: TopLevel, name: str, config: Config) -> None:
@@ -52,6 +57,10 @@ def _kernel(findings: Findings, top: TopLevel, name: str, config: Config) -> Non
     if kernel is None:
         error = kernels.none_found(layout.root(name), known, config.kernel)
         findings.error(error.message, "", error.hint)
+        return
+    if not kernels.is_plain(kernel.path):
+        advice = "rename it with its initramfs, to letters, digits and . _ + @ : % ~ -"
+        findings.error(f"/{layout.root(name)}/{kernel.path}", "has a name that cannot stand in a boot menu", advice)
         return
     release = _image(findings, top, name, kernel)
     if release is not None:
@@ -152,8 +161,14 @@ def _initramfs(findings: Findings, top: TopLevel, name: str, path: str, release:
     if contents.releases and release not in contents.releases:
         others = ", ".join(sorted(contents.releases)[:3])
         findings.error(where, f"has modules for {others}, and not for the kernel {release}", _ANEW)
+    elif release not in contents.btrfs and not contents.releases and not _has_modules(top, name, release):
+        findings.warning(where, "has no modules in it: btrfs must be built into the kernel, which nothing tells")
     elif release not in contents.btrfs and not _is_built_in(top.at(layout.root(name)), release):
         findings.error(where, "has no btrfs in it, so the root could not be mounted", _ANEW)
+
+
+def _has_modules(top: TopLevel, name: str, release: str) -> bool:
+    return inroot.status(top.at(layout.root(name)), f"lib/modules/{release}") is not None
 
 
 def _is_built_in(root: str, release: str) -> bool:

@@ -33,7 +33,8 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
 
     console = options.console(values)
     force = values.pop("force")
-    about_menu: list[str] = []
+    said: list[str] = []
+    warnings: list[str] = []
     config = options.settings(values)
     with (
         Interrupts() as interrupts,
@@ -42,6 +43,8 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
     ):
         before = generations.read(top)
         booted = generations.booted(top)
+        if not dry_run:
+            menu.repair(top, config, before, console.note, console.warn)
         if name is None:
             target = generations.rollback_target(top, before, booted)
         else:
@@ -50,14 +53,16 @@ def make_first(name: str | None, dry_run: bool, values: dict[str, Any]) -> None:
         if target is not None and after.slots != before.slots:
             _require_bootable(console, top, before, target, config, force=force)
             if not dry_run:
-                around = menu.kept_right(top, config, before, about_menu.append)
+                around = menu.kept_right(top, config, before, said.append, warnings.append)
                 after = generations.activate(top, before, target, interrupts.check, around)
     if target is None and not console.as_json:
         console.note(_why_not(before))
         return
-    _report(console, before, after, booted, dry_run=dry_run)
-    for line in about_menu:
+    _report(console, before, after, booted, warnings, dry_run=dry_run)
+    for line in said:
         console.note(line)
+    for line in warnings:
+        console.warn(line)
 
 
 def _require_bootable(console: Console, top: Any, state: Any, target: Any, config: Any, *, force: bool) -> None:
@@ -77,12 +82,16 @@ def _why_not(state: Any) -> str:
     )
 
 
-def _report(console: Console, before: Any, after: Any, booted: str | None, *, dry_run: bool) -> None:
+def _report(
+    console: Console, before: Any, after: Any, booted: str | None, warnings: list[str], *, dry_run: bool
+) -> None:
     from sysmut.status import slot_lines
 
     changed = after.slots != before.slots
     if console.as_json:
-        console.json({"version": 1, "changed": changed, "dry_run": dry_run, "slots": list(after.slots)})
+        console.json(
+            {"version": 1, "changed": changed, "dry_run": dry_run, "slots": list(after.slots), "warnings": warnings}
+        )
         return
     first = after.slots[0]
     if not changed:

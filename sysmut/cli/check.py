@@ -6,11 +6,13 @@ import click
 
 from sysmut.cli import options
 from sysmut.cli.frame import Console, require_root
-from sysmut.errors import BadData
+from sysmut.errors import BadData, SysmutError, from_oserror
 
 
 @click.command("check")
 @click.argument("names", nargs=-1, metavar="[GENERATION]...")
+@options.ESP
+@options.VOLUME
 @options.KERNEL
 @options.common
 def command(names: tuple[str, ...], **values: Any) -> int:
@@ -22,7 +24,6 @@ def command(names: tuple[str, ...], **values: Any) -> int:
     require_root()
     from sysmut import generations, toplevel
     from sysmut.boot import checking
-    from sysmut.errors import SysmutError
 
     console = options.console(values)
     config = options.settings(values)
@@ -34,6 +35,7 @@ def command(names: tuple[str, ...], **values: Any) -> int:
         found = [*checking.filesystem(top, state)]
         for name in dict.fromkeys(wanted):
             found += checking.generation(top, name, config, kernel=system)
+        found += _of_menu(top, config, state)
     errors = [finding for finding in found if finding.severity == "error"]
     if console.as_json:
         _tell_json(console, found, wanted, system=system)
@@ -43,6 +45,21 @@ def command(names: tuple[str, ...], **values: Any) -> int:
         return 0
     doomed = dict.fromkeys(_called(finding.generation, state) for finding in errors)
     raise SysmutError(f"would not boot: {'; '.join(doomed)}", status=BadData.status)
+
+
+def _of_menu(top: Any, config: Any, state: Any) -> list[Any]:
+    """What is found of the boot menu, where the settings name the system partition."""
+    from sysmut import menu
+    from sysmut.boot.finding import Findings
+
+    findings = Findings(None)
+    try:
+        if menu.is_stale(top, config, state):
+            findings.warning("the boot menu", "is not the one for these slots", "write it: sysmut refind --install")
+    except (SysmutError, OSError) as error:
+        problem = from_oserror(error) if isinstance(error, OSError) else error
+        findings.warning("the boot menu", f"could not be looked at: {problem.message}", problem.hint)
+    return findings.found
 
 
 def _called(generation: str | None, state: Any) -> str:

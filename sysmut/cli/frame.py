@@ -42,6 +42,10 @@ class Console:
         if not self.quiet:
             _tell(line)
 
+    def warn(self, line: str) -> None:
+        """What must be known before the next reboot; under --quiet too."""
+        _tell(line)
+
     def detail(self, line: str) -> None:
         """What is told under --verbose only."""
         if self.verbose:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sysmut.cli import options
 from sysmut.cli.frame import Console, require_root
@@ -51,8 +52,23 @@ def command(install: bool, setup: bool, dry_run: bool, source: str | None, remov
             second = _plan_install(console, top, state, config, partition, first) if install else None
             told = [*(_tell_setup(console, first) if first else ()), *(_tell_install(second) if second else ())]
             _carry_out(console, partition, first, second, told, dry_run=dry_run)
-    if config.esp is None and not dry_run and install:
-        console.note('to have it kept up to date, name the system partition in /etc/sysmut.toml: esp = "…"')
+    if install and not dry_run:
+        _advise(console, config)
+
+
+def _advise(console: Console, config: Any) -> None:
+    """What belongs into the settings, for the menu to be kept as it is now."""
+    context = click.get_current_context()
+    given = [
+        name
+        for name in ("kernel", "kernel_options", "panic", "title", "icon", "volume", "esp")
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if config.esp is None:
+        console.note('for the menu to be kept up to date, put into /etc/sysmut.toml, in a session: esp = "…"')
+    elif given:
+        names = ", ".join(given)
+        console.note(f"for it to stay so, put into /etc/sysmut.toml, in a session, what was given here: {names}")
 
 
 def _survey(console: Console, top: Any, state: Any, config: Any) -> Any:

@@ -49,12 +49,13 @@ def read_script(path: str) -> bytes:
 
 def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
     """The session of a command's parameters: make it, say how it ended."""
-    from sysmut import menu, session, toplevel
+    from sysmut import generations, menu, session, toplevel
     from sysmut.signals import Interrupts
 
     console = options.console(values)
     config = options.settings(values)
-    about_menu: list[str] = []
+    said: list[str] = []
+    warnings: list[str] = []
     shown = sys.stderr.fileno() if console.as_json else sys.stdout.fileno()
     request = session.Request(
         program=program,
@@ -62,19 +63,23 @@ def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
         outputs=(shown, sys.stderr.fileno()),
         say=console.detail,
         announce=console.note,
-        around=lambda top, state: menu.kept_right(top, config, state, about_menu.append),
+        around=lambda top, state: menu.kept_right(top, config, state, said.append, warnings.append),
         **values,
     )
     with Interrupts() as interrupts, toplevel.opened(config) as top:
-        menu.look_ahead(top, config, console.note)
+        if config.esp is not None:
+            with toplevel.locked(top, interrupts.check):
+                menu.repair(top, config, generations.read(top), console.note, console.warn)
         try:
-            _report(console, session.mutate(top, config, request, interrupts))
+            _report(console, session.mutate(top, config, request, interrupts), warnings)
         finally:  # last, for it may be what must be done before the next reboot
-            for line in about_menu:
+            for line in said:
                 console.note(line)
+            for line in warnings:
+                console.warn(line)
 
 
-def _report(console: Console, result: Any) -> None:
+def _report(console: Console, result: Any, warnings: list[str]) -> None:
     from sysmut.status import slot_lines
 
     if console.as_json:
@@ -87,6 +92,7 @@ def _report(console: Console, result: Any) -> None:
                 "generation": result.generation if result.published else None,
                 "source": result.source,
                 "slots": list(result.state.slots),
+                "warnings": warnings,
             }
         )
         return

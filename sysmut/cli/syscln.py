@@ -13,6 +13,9 @@ from sysmut.errors import SysmutError
 
 @click.command("syscln", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-n", "--dry-run", is_flag=True, help="Say of every generation what keeps it, or why it goes.")
+@options.ESP
+@options.VOLUME
+@options.KERNEL
 @options.common
 @click.version_option(__version__, prog_name="syscln")
 def command(dry_run: bool, **values: Any) -> int:
@@ -25,13 +28,23 @@ def command(dry_run: bool, **values: Any) -> int:
     from sysmut import cleanup, toplevel
 
     console = options.console(values)
-    with toplevel.opened(options.settings(values)) as top, toplevel.locked(top):
+    config = options.settings(values)
+    with toplevel.opened(config) as top, toplevel.locked(top):
+        if config.esp is not None and not dry_run:
+            _repair_menu(console, top, config)
         planned = cleanup.plan(*cleanup.survey(top))
         if dry_run:
             _preview(console, cleanup.without_sessions(top, planned))
             return 0
         report = cleanup.execute(top, planned)
     return _report(console, report)
+
+
+def _repair_menu(console: Console, top: Any, config: Any) -> None:
+    """What a menu names that was left by a run that was cut off must not be deleted."""
+    from sysmut import generations, menu
+
+    menu.repair(top, config, generations.read(top), console.note, console.warn)
 
 
 def _preview(console: Console, planned: Any) -> None:

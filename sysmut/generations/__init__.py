@@ -4,7 +4,7 @@ State on disk is the truth: it is read anew under the lock (toplevel.locked), an
 beside it.
 """
 
-from sysmut.generations.model import State, booted, find, read
+from sysmut.generations.model import State, booted, find, read, unresolved_pins
 from sysmut.generations.publish import (
     Around,
     Hindered,
@@ -43,4 +43,5 @@ __all__ = [
     "rollback_target",
     "subvolumes",
     "timestamp",
+    "unresolved_pins",
 ]

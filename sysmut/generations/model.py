@@ -147,6 +147,14 @@ def _pins(top: TopLevel, found: _Finder) -> dict[str, str]:
     return {name: generation for name, generation in pairs if generation is not None}
 
 
+def unresolved_pins(top: TopLevel, state: State) -> tuple[str, ...]:
+    """The names in `pins/` that lead to no generation."""
+    try:
+        return tuple(sorted(set(os.listdir(top.at(layout.PINS))) - set(state.pins)))
+    except FileNotFoundError:
+        return ()
+
+
 def booted(top: TopLevel) -> str | None:
     """The generation that the running system has as its root, if that is on this filesystem; below
     an overlay too (Alpine's overlaytmpfs)."""

@@ -59,7 +59,7 @@ class Files:
         room = _MOST_OF_ICONS
         for name in _names(self.root, self.icons) if self.icons else ():
             if _ICON.fullmatch(name):
-                with contextlib.suppress(BadData):
+                with contextlib.suppress(BadData, OSError):
                     data = inroot.read(self.root, f"{self.icons}/{name}")
                     room -= len(data)
                     if room < 0:

@@ -5,6 +5,7 @@ submenu. Each says loader, initrd and options whole, by way of `/current/N/@`, s
 right when `current` moves, unless the names of the kernels change.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from refind.model import Entry, Submenu
 from refind.render import render
 from sysmut import fstab, inroot, layout
 from sysmut.boot import files
-from sysmut.boot.kernels import Kernel, choose, find, none_found
+from sysmut.boot.kernels import Kernel, choose, find, is_plain, none_found
 from sysmut.config import Config
 from sysmut.errors import BadData, SysmutError
 from sysmut.generations import State
@@ -23,6 +24,8 @@ VANISHING = "changes vanish at reboot"
 
 OPTIONS_LIMIT = 2000
 """Characters of a command line that the kernel is sure to take whole."""
+
+_LONGEST_TITLE = 64
 
 _HEADER = """\
 # Written by `sysmut refind --install`, which writes it anew: what is changed here is lost.
@@ -37,7 +40,6 @@ _ICONS = frozenset(
 )
 """The distributions' ids for which rEFInd has an icon."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9._+@:%-]+")
 _PLAIN_OPTION = re.compile(r"[A-Za-z0-9._+@:%/=-]+")
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "/dev/")
 
@@ -78,14 +80,15 @@ def survey(top: TopLevel, state: State, config: Config, *, by_generation: bool =
     """
     choices, left_out = [], []
     seen: dict[str, Choice | SysmutError] = {}
-    for title, link, generation in _offers(state, by_generation=by_generation):
+    for title, link, generation in _offers(top, state):
         if generation is not None and generation not in seen:
             seen[generation] = _look(top, generation, config)
-        found = BadData("its link leads nowhere") if generation is None else seen[generation]
-        if isinstance(found, Choice) and not _is_plain(link):
-            found = BadData("its name cannot stand in a command line")
+        found = BadData("it leads to no generation itself") if generation is None else seen[generation]
+        path = layout.generation(generation) if by_generation and generation else link
         if isinstance(found, Choice):
-            choices.append(replace(found, title=title, place=f"/{link}/{layout.ROOT}"))
+            found = _placed(replace(found, title=title, place=f"/{path}/{layout.ROOT}"), link, top, config)
+        if isinstance(found, Choice):
+            choices.append(found)
         elif not choices:
             raise BadData(f"slot 0 cannot be in the boot menu: {found.message}", hint=found.hint)
         else:
@@ -94,18 +97,27 @@ def survey(top: TopLevel, state: State, config: Config, *, by_generation: bool =
     return Menu(title, icon, tuple(choices), tuple(left_out))
 
 
-def _is_plain(path: str) -> bool:
-    """Whether a path can stand in a kernel's command line, and among the options of a mount."""
-    return all(_PLAIN.fullmatch(part) for part in path.split("/"))
+def _placed(choice: Choice, link: str, top: TopLevel, config: Config) -> Choice | BadData:
+    """The choice, or why it cannot be offered by its name."""
+    if not is_plain(link) or not is_plain(choice.place.lstrip("/")):
+        return BadData("its name cannot stand in a command line", hint="take letters, digits and . _ + @ : % ~ -")
+    try:
+        _submenu(choice, top.filesystem, "", config, "overlaytmpfs" if choice.overlay else "")
+    except BadData as error:
+        return error
+    return choice
 
 
-def _offers(state: State, *, by_generation: bool) -> Iterable[tuple[str, str, str | None]]:
+def _offers(top: TopLevel, state: State) -> Iterable[tuple[str, str, str | None]]:
     """Each slot and pin: its title, the link (a path from the top level) by which it is named, and the
-    generation."""
-    slots = [(f"Fallback {n}" if n else "Slot 0", f"{layout.CURRENT}/{n}", name) for n, name in enumerate(state.slots)]
-    pins = [(f"Pin {pin}", f"{layout.PINS}/{pin}", name) for pin, name in sorted(state.pins.items())]
-    for title, link, generation in [*slots, *pins]:
-        yield title, layout.generation(generation) if by_generation and generation else link, generation
+    generation. A pin counts only if it names the generation itself: one by way of `current` would change
+    with that."""
+    for number, name in enumerate(state.slots):
+        yield f"Fallback {number}" if number else "Slot 0", f"{layout.CURRENT}/{number}", name
+    for pin, generation in sorted(state.pins.items()):
+        link = f"{layout.PINS}/{pin}"
+        direct = layout.target_in(link, layout.SNAPSHOTS, os.readlink(top.at(link))) == generation
+        yield f"Pin {pin}", link, generation if direct else None
 
 
 def _look(top: TopLevel, generation: str, config: Config) -> Choice | SysmutError:
@@ -117,7 +129,7 @@ def _look(top: TopLevel, generation: str, config: Config) -> Choice | SysmutErro
         kernel = choose(known, config.kernel)
         if kernel is None:
             return none_found(path, known, config.kernel)
-        if not _is_plain(kernel.path) or not _is_plain(kernel.initramfs or kernel.path):
+        if not is_plain(kernel.path) or not is_plain(kernel.initramfs or kernel.path):
             return BadData(
                 f"/{path}/boot: a kernel's name cannot stand in a boot menu", hint="take one of letters and digits"
             )
@@ -151,7 +163,7 @@ def _appearance(top: TopLevel, generation: str, config: Config) -> tuple[str, st
                 values[key] = value.strip("\"'")
     except (OSError, BadData):
         pass
-    title = config.title or values.get("NAME", "")
+    title = (config.title or values.get("NAME", ""))[:_LONGEST_TITLE].strip()
     if not title.isascii() or not title.isprintable() or not title:
         title = "Linux"
     kinds = [kind for kind in (values.get("ID", ""), *values.get("ID_LIKE", "").split()) if kind in _ICONS]
@@ -183,9 +195,8 @@ def _submenu(choice: Choice, filesystem: str, volume: str, config: Config, *more
     submenu = Submenu(choice.title, volume, path[choice.kernel.path], initrd, " ".join(words))
     if len(submenu.command_line) > OPTIONS_LIMIT:
         raise BadData(
-            f"the kernel command line for {choice.title.lower()} has {len(submenu.command_line)} characters, and a "
-            f"kernel takes {OPTIONS_LIMIT}",
-            hint="make kernel_options shorter",
+            f"its kernel's command line has {len(submenu.command_line)} characters, and a kernel takes {OPTIONS_LIMIT}",
+            hint="make kernel_options shorter, or the options of the root line in its fstab",
         )
     return submenu
 
@@ -200,7 +211,7 @@ def _command_line(choice: Choice, filesystem: str, config: Config, more: tuple[s
         yield f"resume={choice.resume}"
     if config.panic:
         yield f"panic={config.panic}"
-    yield from more
+    yield from (word for word in more if word)
     yield from config.kernel_options.split()
 
 
@@ -210,8 +221,3 @@ def text(found: Entry) -> str:
         return _HEADER + render([found])
     except ValueError as error:
         raise BadData(f"the boot menu cannot be written: {error}") from None
-
-
-def is_ours(data: bytes) -> bool:
-    """Whether a file was written by this room."""
-    return data.startswith(_HEADER.split("\n", maxsplit=1)[0].encode())

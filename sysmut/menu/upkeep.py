@@ -24,26 +24,52 @@ _COMMAND = "sysmut refind --install"
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What publishing and activating do about the menu; `say` is told what a user must know."""
+    """What is done about the menu. `say` is told what was done, `warn` what a user must do or know before
+    the next reboot."""
 
     top: TopLevel
     config: Config
     say: Callable[[str], None]
+    warn: Callable[[str], None]
 
     def around(self, before: State) -> Callable[[tuple[str, ...]], AbstractContextManager[None]]:
         """What generations.publish takes, for the state that it begins with."""
         return lambda slots: self._around(before, replace(before, slots=slots))
 
-    def look_ahead(self) -> None:
-        """Say before a session, rather than after it, that the menu could not be written."""
+    def repair(self, state: State) -> None:
+        """Write the menu for the state where another is on the system partition: after a run that was cut
+        off it is one that boots what was booted before, and is right only as long as that is there."""
         try:
-            with self._opened(writable=False) as partition:
-                _require_refind(partition)
+            old, new = self._compare(state)
+            if old != new:
+                with self._opened(writable=True) as partition:
+                    _write(partition, new)
+                self.say("the boot menu was stale, and was brought up to date")
         except (SysmutError, OSError) as error:
             problem = from_oserror(error) if isinstance(error, OSError) else error
-            self.say(f"the boot menu is out of reach, so no other kernel can be published: {problem.message}")
-            if problem.hint:
-                self.say(problem.hint)
+            hint = f" ({problem.hint})" if problem.hint else ""
+            self.warn(f"the boot menu is out of reach, so no other kernel can be published: {problem.message}{hint}")
+
+    def is_stale(self, state: State) -> bool:
+        """Whether another menu is on the system partition than should be, or none."""
+        old, new = self._compare(state)
+        return old != new or not old
+
+    def _compare(self, state: State) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """The menus that are installed, by folder, and what they should be for the state."""
+        menu = stanza.survey(self.top, state, self.config)
+        with self._opened(writable=False) as partition:
+            if not partition.refind_directories():
+                hint = f"if {partition.path} is not mounted, mount it; else {_COMMAND} --setup"
+                raise NotSysmut(f"there is no rEFInd in {partition.path}", hint=hint)
+            old = install.installed(partition)
+        for folder, content in old.items():
+            install.require_same(content, f"{folder}/{install.FILE}", self.top.filesystem)
+        return old, self._rendered(menu, old)
+
+    def _rendered(self, menu: stanza.Menu, folders: Iterable[str]) -> dict[str, bytes]:
+        volume = volume_of(self.top, self.config)
+        return {folder: install.render(self.top, menu, self.config, volume, folder) for folder in folders}
 
     @contextlib.contextmanager
     def _around(self, before: State, after: State) -> Iterator[None]:
@@ -52,7 +78,7 @@ class Upkeep:
         with contextlib.ExitStack() as stack:
             if wanted is not None and self.config.esp is not None:
                 try:
-                    changed = self._prepare(stack, before, wanted)
+                    self._prepare(stack, before, after)
                 except (SysmutError, OSError) as error:
                     problem = from_oserror(error) if isinstance(error, OSError) else error
                     if changed:
@@ -60,10 +86,11 @@ class Upkeep:
                             f"the boot menu must change with the kernels, and cannot: {problem.message}",
                             hint=problem.hint,
                         ) from None
-                    self.say(f"the boot menu could not be looked at: {problem.message}")
+                    self.warn(f"the boot menu could not be looked at: {problem.message}")
+                changed = False
             yield
         if changed:
-            self.say(f"the boot menu no longer fits the kernels; before you reboot: {_COMMAND}")
+            self.warn(f"the boot menu no longer fits the kernels; before you reboot: {_COMMAND}")
 
     def _survey(self, state: State, *, quiet: bool = False) -> stanza.Menu | None:
         """What the menu for a state is to offer; None where slot 0 cannot be booted from a menu."""
@@ -71,37 +98,29 @@ class Upkeep:
             return stanza.survey(self.top, state, self.config)
         except SysmutError as error:
             if not quiet:
-                self.say(f"the boot menu is left as it is: {error.message}")
+                self.warn(f"the boot menu is left as it is: {error.message}")
             return None
 
-    def _prepare(self, stack: contextlib.ExitStack, before: State, wanted: stanza.Menu) -> bool:
-        """Make the menus fit to be replaced when the rename has been done, which `stack` does. False: the
-        caller need not say that they are stale."""
-        with self._opened(writable=False) as partition:
-            _require_refind(partition)
-            old = install.installed(partition)
-            if not old:
-                self.say(f"sysmut's menu is not on the system partition: {_COMMAND}")
-                return False
-            volume = volume_of(self.top, self.config)
-            for folder, content in old.items():
-                install.require_same(content, f"{folder}/{install.FILE}", self.top.filesystem)
-            new = {folder: install.render(self.top, wanted, self.config, volume, folder) for folder in old}
-        if new != old:
+    def _prepare(self, stack: contextlib.ExitStack, before: State, after: State) -> None:
+        """Have the menus replaced when the rename has been done, which `stack` does."""
+        old, new = self._compare(after)
+        if not old:
+            self.warn(f"sysmut's menu is not on the system partition; before you reboot: {_COMMAND}")
+        elif old != new:
+            lasting = self._lasting(before, old)
             partition = stack.enter_context(self._opened(writable=True))
-            stack.enter_context(self._replaced(partition, old, self._lasting(before, volume, old), new))
-        return False
+            stack.enter_context(self._replaced(partition, old, lasting, new))
 
     def _opened(self, *, writable: bool) -> AbstractContextManager[esp.Esp]:
         return esp.opened(self.config.esp, None, self.config.image, writable=writable)
 
-    def _lasting(self, before: State, volume: str, folders: Iterable[str]) -> dict[str, bytes]:
-        """For each folder the menu that is right before the rename and after it, where there is one."""
-        try:
-            menu = stanza.survey(self.top, before, self.config, by_generation=True)
-        except SysmutError:
-            return {}  # what was in slot 0 could not be booted either
-        return {folder: install.render(self.top, menu, self.config, volume, folder) for folder in folders}
+    def _lasting(self, before: State, folders: Iterable[str]) -> dict[str, bytes]:
+        """For each folder the menu that is right before the rename and after it, where there is one: with
+        the kernel that is named from now on, or else with what there was."""
+        for config in (self.config, replace(self.config, kernel=None)):
+            with contextlib.suppress(SysmutError):
+                return self._rendered(stanza.survey(self.top, before, config, by_generation=True), folders)
+        return {}  # what was in slot 0 could not be booted by any menu
 
     @contextlib.contextmanager
     def _replaced(
@@ -125,12 +144,6 @@ class Upkeep:
                 hint=f"when that is mended: {_COMMAND}",
             ) from None
         self.say("the boot menu was brought up to date")
-
-
-def _require_refind(partition: esp.Esp) -> None:
-    if not partition.refind_directories():
-        hint = f"if {partition.path} is not mounted, mount it; else {_COMMAND} --setup"
-        raise NotSysmut(f"there is no rEFInd in {partition.path}", hint=hint)
 
 
 def _write(partition: esp.Esp, menus: dict[str, bytes]) -> None:
