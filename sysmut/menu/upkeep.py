@@ -39,8 +39,11 @@ class Upkeep:
     def repair(self, state: State) -> None:
         """Write the menu for the state where another is on the system partition: after a run that was cut
         off it is one that boots what was booted before, and is right only as long as that is there."""
+        menu = self._survey(state, quiet=True)
+        if menu is None:
+            return  # slot 0 was published by force: what boots is the user's business now
         try:
-            old, new = self._compare(state)
+            old, new = self._compare(menu)
             if old != new:
                 with self._opened(writable=True) as partition:
                     _write(partition, new)
@@ -52,12 +55,14 @@ class Upkeep:
 
     def is_stale(self, state: State) -> bool:
         """Whether another menu is on the system partition than should be, or none."""
-        old, new = self._compare(state)
+        menu = self._survey(state, quiet=True)
+        if menu is None:
+            return False  # which is found elsewhere
+        old, new = self._compare(menu)
         return old != new or not old
 
-    def _compare(self, state: State) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """The menus that are installed, by folder, and what they should be for the state."""
-        menu = stanza.survey(self.top, state, self.config)
+    def _compare(self, menu: stanza.Menu) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """The menus that are installed, by folder, and what they should be."""
         with self._opened(writable=False) as partition:
             if not partition.refind_directories():
                 hint = f"if {partition.path} is not mounted, mount it; else {_COMMAND} --setup"
@@ -78,7 +83,7 @@ class Upkeep:
         with contextlib.ExitStack() as stack:
             if wanted is not None and self.config.esp is not None:
                 try:
-                    self._prepare(stack, before, after)
+                    self._prepare(stack, before, wanted)
                 except (SysmutError, OSError) as error:
                     problem = from_oserror(error) if isinstance(error, OSError) else error
                     if changed:
@@ -101,9 +106,9 @@ class Upkeep:
                 self.warn(f"the boot menu is left as it is: {error.message}")
             return None
 
-    def _prepare(self, stack: contextlib.ExitStack, before: State, after: State) -> None:
+    def _prepare(self, stack: contextlib.ExitStack, before: State, wanted: stanza.Menu) -> None:
         """Have the menus replaced when the rename has been done, which `stack` does."""
-        old, new = self._compare(after)
+        old, new = self._compare(wanted)
         if not old:
             self.warn(f"sysmut's menu is not on the system partition; before you reboot: {_COMMAND}")
         elif old != new:
