@@ -458,7 +458,8 @@ def test_a_dry_run_tells_the_slots_and_changes_nothing(three: tuple[Lab, str, st
     said = succeed(lab.sysmut(verb, "-n", b))
     assert f"{b} would be slot 0" in said
     assert re.findall(r"^ +(\d)  (\w+)", said, re.MULTILINE) == [("0", b), ("1", c), ("2", a), ("3", a)]
-    assert lab.json(verb, b, "-n") == {"version": 1, "changed": True, "dry_run": True, "slots": [b, c, a, a]}
+    told = {"version": 1, "changed": True, "dry_run": True, "slots": [b, c, a, a], "warnings": []}
+    assert lab.json(verb, b, "-n") == told
     assert lab.picture() == before
     assert lab.json(verb, b) == {"version": 1, "changed": True, "dry_run": False, "slots": [b, c, a, a]}
     assert lab.json(verb, b) == {"version": 1, "changed": False, "dry_run": False, "slots": [b, c, a, a]}
