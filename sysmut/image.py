@@ -58,8 +58,10 @@ def _attached(image: int, path: str, offset: int) -> int | None:
         try:
             with open(f"/sys/block/{name}/loop/backing_file", encoding="utf-8", errors="surrogateescape") as file:
                 backing = file.read().removesuffix("\n")
-            fd = os.open(f"/dev/{name}", os.O_RDWR | os.O_CLOEXEC)
         except OSError:  # not attached, or no longer
+            continue
+        fd = syscalls.open_loop(f"/dev/{name}")
+        if fd is None:
             continue
         shown = syscalls.loop_backing(fd)
         same_file = shown is not None and shown[1] == status.st_ino and (shown[0] == status.st_dev or backing == path)

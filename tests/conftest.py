@@ -31,10 +31,17 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-table", action="store_true", help="write the table of docs/reliability.md anew")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("-m"):
         for item in [item for item in items if item.get_closest_marker("long")]:
             items.remove(item)
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.timeout(7200))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -78,7 +78,7 @@ class Lab:
             if process.poll() is None:
                 kill(process)
         for _ in range(20):
-            points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+            points = [line.split()[4] for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()]
             ours = [point for point in points if point == str(self.top) or point.startswith(f"{self.top}/")]
             if not ours:
                 return

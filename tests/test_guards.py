@@ -111,6 +111,23 @@ def test_a_loop_device_does_not_outlive_the_session(lab: Lab) -> None:
         assert sh("losetup", "-l", "-n", "-O", "NAME,BACK-FILE") == before
 
 
+def test_where_a_loop_device_cannot_be_looked_at_nothing_is_published(lab: Lab) -> None:
+    before = lab.picture()
+    loops = [word for path in Path("/sys/block").glob("loop*") for word in ("-P", f"/dev/{path.name}")]
+    command = lab.command("sysmut", "run", "--", "sh", "-ec", "dd if=/dev/zero of=/img bs=64k count=4; losetup -f /img")
+    done = subprocess.run(
+        ["strace", "-qq", "-o", "/dev/null", *loops, "-e", "inject=openat:error=EIO", *command],
+        check=False, capture_output=True, text=True, env=clean_environment(), stdin=subprocess.DEVNULL, timeout=60,
+    )  # fmt: skip
+    for line in sh("losetup", "-l", "-n", "-O", "NAME,BACK-FILE").splitlines():
+        if line.split()[1:2] == ["/img"]:
+            sh("losetup", "-d", line.split()[0])
+    assert done.returncode == 71, done.stderr
+    assert "Input/output error" in done.stderr
+    assert lab.syscln().returncode == 0
+    assert lab.picture() == before
+
+
 def test_a_swap_file_does_not_outlive_the_session(lab: Lab) -> None:
     script = (
         "touch /sw; chattr +C /sw; dd if=/dev/zero of=/sw bs=1M count=2 2>/dev/null; chmod 600 /sw;"

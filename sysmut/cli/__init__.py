@@ -20,7 +20,7 @@ from typing import NoReturn  # noqa: E402
 import click  # noqa: E402
 
 from sysmut import __version__  # noqa: E402
-from sysmut.cli.frame import leave, run  # noqa: E402
+from sysmut.cli import frame  # noqa: E402
 from sysmut.errors import UsageError  # noqa: E402
 
 VERBS = {
@@ -107,4 +107,4 @@ def command() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The console script `sysmut`."""
-    leave(run(command, "sysmut", arguments))
+    frame.leave(frame.run(command, "sysmut", arguments))  # not by name: `run` is a verb's module, too

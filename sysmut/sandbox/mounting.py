@@ -1,6 +1,7 @@
 """The mounts of a session: values that can say what they are, and the one function that makes them."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from sysmut import inroot, mounts, syscalls
 from sysmut.errors import BadData
 from sysmut.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
+
+_TAKEN_AWAY = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What comes of a mount that the command has unmounted, or whose path it has removed."""
 
 _O_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -140,8 +144,12 @@ class Root:
     def remove_placeholders(self) -> None:
         """Unmount what was bound over placeholders, and remove those that are still empty."""
         for path, made in self._placeholders:
-            with contextlib.suppress(OSError), inroot.opened(self.fd, path) as fd:
-                syscalls.umount(f"/proc/self/fd/{fd}", syscalls.MNT_DETACH)
+            try:
+                with inroot.opened(self.fd, path) as fd:
+                    syscalls.umount(f"/proc/self/fd/{fd}", syscalls.MNT_DETACH)
+            except OSError as error:
+                if error.errno not in _TAKEN_AWAY:
+                    raise
             directory, name = os.path.split(path)
             with (
                 contextlib.suppress(FileNotFoundError, NotADirectoryError),  # the command took it away
