@@ -126,6 +126,7 @@ def execute(top: TopLevel, planned: Plan) -> Report:
             report.failed.append((layout.link_set(name), from_oserror(error)))
     if report.deleted or report.link_sets:
         top.sync()
+        btrfs.commit(top.fd)  # which syncfs(2) is too, but sets nobody to giving back the space: it took half a minute
     return report
 
 

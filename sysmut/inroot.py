@@ -87,9 +87,11 @@ def replace(root: int | str, path: str, text: str, mode: int = 0o644) -> None:
                 file.write(text.encode(errors="surrogateescape"))
                 _copy_owner(fd, parent, name, mode)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=parent)
+            if isinstance(error, OSError):  # of which a failed write would name no file
+                raise OSError(error.errno, error.strerror, path) from None
             raise
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sysmut import btrfs, image, layout, mounts, syscalls
+from sysmut import btrfs, image, inroot, layout, mounts, syscalls
 from sysmut.config import Config
 from sysmut.errors import Busy, NotSysmut, SysmutError, UsageError
 
@@ -37,6 +37,12 @@ class TopLevel:
         """The absolute path, for this process, of a path from the top level."""
         return f"{self.path}/{path}"
 
+    def inside(self, path: str) -> str:
+        """The same of what that path leads to by links in it: never out of the top level. A link at its end is
+        not followed. Raises OSError where there is nothing."""
+        with inroot.opened(self.fd, path, os.O_PATH | os.O_NOFOLLOW) as fd:
+            return os.readlink(f"/proc/self/fd/{fd}")
+
     def sync(self) -> None:
         """Return when everything written to the filesystem so far is on its disk."""
         syscalls.syncfs(self.fd, self.path)
@@ -54,9 +60,19 @@ class TopLevel:
         return os.path.basename(os.path.realpath(path)) in os.listdir(f"{about}/devices")
 
     def free(self) -> int:
-        """Bytes that can still be written."""
+        """Bytes that can still be written, when all that has been written is on the disk."""
         status = os.fstatvfs(self.fd)
-        return status.f_bavail * status.f_frsize
+        return max(0, status.f_bavail * status.f_frsize - self._pending())
+
+    def _pending(self) -> int:
+        """Bytes that have been written, but have no place on the disk yet: fstatvfs(2) counts them as free."""
+        for kind in ("data", "mixed"):  # the latter where data and metadata share their block groups
+            with (
+                contextlib.suppress(OSError),
+                open(f"/sys/fs/btrfs/{self.filesystem}/allocation/{kind}/bytes_may_use", encoding="ascii") as file,
+            ):
+                return int(file.read())
+        return 0
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import time
@@ -14,6 +15,9 @@ from sysmut.errors import BadData, Busy, SysmutError, from_oserror
 from sysmut.generations import model
 from sysmut.generations.use import in_use
 from sysmut.toplevel import TopLevel
+
+_TRIES = 10
+"""How often a removal is begun where there is no room even for that. Three times was the most it took."""
 
 
 def timestamp(seconds: float) -> str:
@@ -147,11 +151,26 @@ def remove(top: TopLevel, generation: str) -> tuple[str, ...]:
     caller has made sure that nobody needs it.
 
     Returns the names in its directory that are neither: they are left, and the directory too.
+    Where metadata is full, the kernel deletes subvolumes out of a reserve that is soon used up, and that a
+    commit fills up again.
     """
+    for _ in range(_TRIES - 1):
+        try:
+            return _remove(top, generation)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            btrfs.commit(top.fd)
+    return _remove(top, generation)
+
+
+def _remove(top: TopLevel, generation: str) -> tuple[str, ...]:
     path = top.at(layout.generation(generation))
     others = []
     with os.scandir(path) as found:
-        names = [(entry.name, entry.path) for entry in found]
+        entries = list(found)
+    names = [(entry.name, entry.path) for entry in entries]
+    files = {entry.name for entry in entries if not entry.is_dir(follow_symlinks=False)}
     # What is cut off in the middle must not be taken for whole.
     if sum(btrfs.is_subvolume(place) for _, place in names) > 1 or _has_inner(f"{path}/{layout.ROOT}"):
         with contextlib.suppress(OSError):
@@ -159,7 +178,7 @@ def remove(top: TopLevel, generation: str) -> tuple[str, ...]:
     for name, place in names:
         if btrfs.is_subvolume(place):
             btrfs.delete_tree(place)
-        elif name in layout.OWN_FILES or inroot.is_temporary(name):
+        elif name in files and (name in layout.OWN_FILES or inroot.is_temporary(name)):
             os.unlink(place)
         else:
             others.append(name)
@@ -174,9 +193,16 @@ def _has_inner(root: str) -> bool:
 
 def read_record(top: TopLevel, generation: str) -> dict[str, Any] | None:
     """The record of a generation, None where there is none that can be read (the wiki's scripts
-    write none)."""
+    write none). What no record has in it, and JSON perhaps could not show again, is left out."""
     with contextlib.suppress(OSError, ValueError, RecursionError, BadData):
         value = json.loads(inroot.read(top.at(layout.generation(generation)), layout.RECORD))
         if isinstance(value, dict):
-            return value
+            return {key: item for key, item in value.items() if _is_plain(item)}
     return None
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether a record's value is one that Record can have."""
+    if isinstance(item, list):
+        return all(isinstance(part, str) for part in item)
+    return item is None or isinstance(item, str | int)

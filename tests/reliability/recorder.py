@@ -67,11 +67,12 @@ class Recorder:
         self._ask({"fail_after": count, "once": once})
 
     def keep(self) -> None:
-        """Remember the disk as it is now, for `restore`."""
+        """What has been written so far stays."""
         self._ask({"keep": True})
 
     def restore(self) -> None:
-        """Make the disk as it was at the last `keep`. Nothing may be attached to it. The log does not tell."""
+        """Take back all that was written since the last `keep` or `restore`. Nothing may be attached to the disk,
+        and its log does not tell."""
         self._ask({"restore": True})
 
     @property
@@ -99,8 +100,7 @@ class _Server:
         self._count = 0
         self._left: int | None = None
         self._once = False
-        self._kept = b""
-        self._touched: list[tuple[int, int]] = []
+        self._before: list[tuple[int, bytes]] = []
         self.device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         data = f"fd={self.device},rootmode={stat.S_IFREG | 0o600:o},user_id=0,group_id=0"
         syscalls.mount("recorder", place, "fuse", syscalls.MS_NOSUID | syscalls.MS_NODEV, data)
@@ -112,13 +112,11 @@ class _Server:
             self._log.flush()
         if "fail_after" in request:
             self._left, self._once = request["fail_after"], request["once"]
-        if "keep" in request:
-            self._kept = self._memory[:]
         if "restore" in request:
-            for offset, length in self._touched:
-                self._memory[offset : offset + length] = self._kept[offset : offset + length]
+            for offset, data in reversed(self._before):
+                self._memory[offset : offset + len(data)] = data
         if "keep" in request or "restore" in request:
-            self._touched = []
+            self._before = []
         return self._count
 
     def serve_one(self) -> None:
@@ -171,7 +169,7 @@ class _Server:
                 raise OSError(errno.EIO, "")
             self._left -= 1
         self._count += 1
-        self._touched.append((offset, length))
+        self._before.append((offset, self._memory[offset : offset + length]))
 
     def _write(self, offset: int, data: bytes) -> bytes:
         self._spend(offset, len(data))

@@ -52,7 +52,7 @@ class RecordedLab(Lab):
         with open(self.backing, "wb") as file:
             file.truncate(size)
         sh("mkfs.btrfs", "-q", self.backing)
-        shutil.copy(self.backing, self.initial)
+        sh("cp", "--sparse=always", self.backing, self.initial)
         self.recorder = Recorder(self.backing, self.image, self.log)
 
     def close(self) -> None:
