@@ -35,6 +35,8 @@ CLONE_NEWPID = 0x20000000
 
 PR_SET_PDEATHSIG = 1
 
+WALL = 0x40000000  # __WALL of wait4(2): children of every kind, those that clone(2) made too
+
 SYS_openat2 = 437  # the same on every architecture but alpha
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_IN_ROOT = 0x10
@@ -191,6 +193,16 @@ def tree_search(fd: int, inode: int, kind: int, start: int, path: str) -> list[t
         found.append((offset, bytes(buffer[place : place + length])))
         place += length
     return found
+
+
+def open_loop(path: str) -> int | None:
+    """The loop device `path`, open for reading and writing; None where it is gone meanwhile."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
+            raise
+        return None
 
 
 def loop_backing(fd: int) -> tuple[int, int, int] | None:

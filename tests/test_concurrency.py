@@ -458,11 +458,14 @@ def test_a_dry_run_tells_the_slots_and_changes_nothing(three: tuple[Lab, str, st
     said = succeed(lab.sysmut(verb, "-n", b))
     assert f"{b} would be slot 0" in said
     assert re.findall(r"^ +(\d)  (\w+)", said, re.MULTILINE) == [("0", b), ("1", c), ("2", a), ("3", a)]
+    current = lab.json("status")["current"]
     told = {"version": 1, "changed": True, "dry_run": True, "slots": [b, c, a, a], "warnings": []}
-    assert lab.json(verb, b, "-n") == told
+    assert lab.json(verb, b, "-n") == {**told, "current": current}
     assert lab.picture() == before
-    assert lab.json(verb, b) == {**told, "dry_run": False}
-    assert lab.json(verb, b) == {**told, "changed": False, "dry_run": False}
+    done = lab.json(verb, b)
+    assert done == {**told, "dry_run": False, "current": lab.json("status")["current"]}
+    assert done["current"] != current
+    assert lab.json(verb, b) == {**done, "changed": False}
 
 
 def test_a_rollback_goes_one_back_and_once_only(three: tuple[Lab, str, str, str]) -> None:

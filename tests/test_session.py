@@ -136,6 +136,7 @@ def test_under_json_standard_output_is_one_value_and_says_whose_a_failure_was(la
     told = json.loads(done.stdout)
     assert (told["outcome"], told["generation"], told["source"]) == ("published", lab.slots[0], FIRST)
     assert told["slots"] == lab.slots
+    assert told["current"] == lab.json("status")["current"]
     assert "hello" in done.stderr
     done = lab.sysmut("run", "--json", "--", "sh", "-c", "exit 75")
     told = json.loads(done.stdout)["error"]

@@ -89,9 +89,8 @@ def _report(
 
     changed = after.slots != before.slots
     if console.as_json:
-        console.json(
-            {"version": 1, "changed": changed, "dry_run": dry_run, "slots": list(after.slots), "warnings": warnings}
-        )
+        told = {"changed": changed, "dry_run": dry_run, "current": after.link_set, "slots": list(after.slots)}
+        console.json({"version": 1, **told, "warnings": warnings})
         return
     first = after.slots[0]
     if not changed:

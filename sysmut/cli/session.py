@@ -91,6 +91,7 @@ def _report(console: Console, result: Any, warnings: list[str]) -> None:
                 "origin": "sysmut",
                 "generation": result.generation if result.published else None,
                 "source": result.source,
+                "current": result.state.link_set,
                 "slots": list(result.state.slots),
                 "warnings": warnings,
             }

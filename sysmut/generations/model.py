@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sysmut import layout, mounts, syscalls
+from sysmut import inroot, layout, mounts
 from sysmut.errors import NotSysmut, UsageError
 from sysmut.toplevel import OVERLAY_LOWER, TopLevel
 
@@ -53,7 +53,7 @@ def read(top: TopLevel) -> State:
         ) from None
     except OSError:
         raise NotSysmut("`current` at the top level is not a symlink") from None
-    name = layout.target_in(layout.CURRENT, layout.LINKS, text)
+    name = layout.target_in(layout.CURRENT, layout.LINKS, text) or _link_set_at(top, layout.CURRENT)
     if name is None:
         raise NotSysmut(f"`current` says {text!r}, and not links/ID")
     link_sets = _directories(top.at(layout.LINKS))
@@ -78,11 +78,30 @@ def _directories(path: str) -> frozenset[str]:
             raise NotSysmut(f"`{os.path.basename(path)}` at the top level is a link, and not a directory")
         with os.scandir(path) as found:
             return frozenset(entry.name for entry in found if entry.is_dir(follow_symlinks=False))
+    except NotADirectoryError:
+        raise NotSysmut(f"`{os.path.basename(path)}` at the top level is not a directory") from None
     except FileNotFoundError:
         raise NotSysmut(
             f"not a sysmut system: there is no `{os.path.basename(path)}` at the top level",
             hint="make it one: sysmut init",
         ) from None
+
+
+def _place(top: TopLevel, link: str) -> str | None:
+    """Where a link leads to, by however many others, as a path from the top level; None where it leads nowhere."""
+    try:
+        with inroot.opened(top.fd, link) as fd:
+            return os.readlink(f"/proc/self/fd/{fd}").removeprefix(f"{top.path}/")
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        return None
+
+
+def _link_set_at(top: TopLevel, link: str) -> str | None:
+    """The link set that a link leads to, whatever it says."""
+    parent, name = os.path.split(_place(top, link) or "")
+    return name if parent == layout.LINKS else None
 
 
 class _Finder:
@@ -108,17 +127,7 @@ class _Finder:
 
     def _by_place(self, link: str) -> str | None:
         """The generation that the link leads to, or into."""
-        try:
-            fd = syscalls.open_in_root(self._top.fd, link, os.O_PATH)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-                raise
-            return None
-        try:
-            place = os.readlink(f"/proc/self/fd/{fd}")
-        finally:
-            os.close(fd)
-        owner = layout.owner_of(place.removeprefix(self._top.path))
+        owner = layout.owner_of(_place(self._top, link) or "")
         return owner if owner in self._generations else None
 
 
@@ -139,20 +148,23 @@ def _slots(top: TopLevel, link_set: str, found: _Finder) -> tuple[str | None, ..
 
 
 def _pins(top: TopLevel, found: _Finder) -> dict[str, str]:
-    try:
-        names = sorted(os.listdir(top.at(layout.PINS)))
-    except FileNotFoundError:
-        return {}
-    pairs = ((name, found.named_by(f"{layout.PINS}/{name}")) for name in names)
+    pairs = ((name, found.named_by(f"{layout.PINS}/{name}")) for name in sorted(_names_of_pins(top)))
     return {name: generation for name, generation in pairs if generation is not None}
 
 
 def unresolved_pins(top: TopLevel, state: State) -> tuple[str, ...]:
     """The names in `pins/` that lead to no generation."""
+    return tuple(sorted(set(_names_of_pins(top)) - set(state.pins)))
+
+
+def _names_of_pins(top: TopLevel) -> list[str]:
     try:
-        return tuple(sorted(set(os.listdir(top.at(layout.PINS))) - set(state.pins)))
+        with inroot.opened(top.fd, layout.PINS, os.O_RDONLY | os.O_DIRECTORY) as fd:
+            return os.listdir(fd)
     except FileNotFoundError:
-        return ()
+        return []
+    except NotADirectoryError:
+        raise NotSysmut(f"`{layout.PINS}` at the top level is not a directory: what is pinned cannot be told") from None
 
 
 def booted(top: TopLevel) -> str | None:

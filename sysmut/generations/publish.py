@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import os
+import stat
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from sysmut import btrfs, layout, toplevel
-from sysmut.errors import Busy, SysmutError, from_oserror
+from sysmut.errors import Busy, NotSysmut, SysmutError, from_oserror
 from sysmut.generations.model import State
 from sysmut.generations.verify import require_sealed, require_whole
 from sysmut.toplevel import TopLevel
@@ -48,6 +49,7 @@ def publish(
     nothing has changed. A failure after it raises NotDurable.
     `around` may raise before the rename, to the same effect, and after it, when it says so itself.
     """
+    _make_next(top)
     name = layout.new_id()
     path = top.at(layout.link_set(name))
     staged = top.at(f"{layout.NEXT}/{layout.CURRENT}")
@@ -84,9 +86,19 @@ def _write(path: str, slots: tuple[str, ...]) -> None:
         os.symlink(f"../../{layout.generation(generation)}", f"{path}/{number}")
 
 
-def _stage(staged: str, name: str) -> None:
+def _make_next(top: TopLevel) -> None:
+    """See to it that the directory `next` is there, and is one: a link would lead the new `current` elsewhere, and
+    what has that name there would be deleted."""
+    path = top.at(layout.NEXT)
     with contextlib.suppress(FileExistsError):
-        os.mkdir(os.path.dirname(staged), 0o755)
+        os.mkdir(path, 0o755)
+    if not stat.S_ISDIR(os.lstat(path).st_mode):
+        raise NotSysmut(
+            f"`{layout.NEXT}` at the top level is not a directory", hint="move it away: one is made where none is"
+        )
+
+
+def _stage(staged: str, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(staged)  # left by a run that was cut off
     os.symlink(f"./{layout.link_set(name)}", staged)
@@ -124,7 +136,8 @@ def activate(
 def preview(top: TopLevel, state: State, generation: str) -> State:
     """The state as `activate` would make it, with what `activate` refuses."""
     with toplevel.claimed(top.at(layout.generation(generation))) as claimed:
-        if not claimed:
+        # One in a slot is published, even where its session has not ended yet.
+        if not claimed and generation not in state.slots:
             raise Busy(f"generation {generation} is open in a session", hint="wait for its end")
     require_sealed(top, generation)
     require_whole(top, generation)

@@ -1,5 +1,7 @@
 """Is a generation one that can be slot 0? What is asked of it before it is published."""
 
+import errno
+
 from sysmut import btrfs, fstab, inroot, layout
 from sysmut.errors import BadData
 from sysmut.generations.store import subvolumes
@@ -57,8 +59,17 @@ def require_commons(top: TopLevel, found: tuple[fstab.Entry, ...], name: str) ->
             continue
         if subvolume.startswith((layout.PLACEHOLDER, f"{layout.SNAPSHOTS}/")):
             continue
-        if not btrfs.is_subvolume(top.at(subvolume)):
+        if not _is_subvolume(top, subvolume):
             raise BadData(
                 f"{name}, line {entry.line}: there is no subvolume /{subvolume} to mount on {entry.target}",
                 hint="make it with btrfs subvolume create, or take the line out of /fstab at the top level",
             )
+
+
+def _is_subvolume(top: TopLevel, path: str) -> bool:
+    try:
+        return btrfs.is_subvolume(top.inside(path))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+            raise
+        return False

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sysmut import syscalls
@@ -37,6 +37,8 @@ class Command:
     """Seconds."""
     mounts: tuple[Mount, ...] = STANDARD
     files: tuple[File, ...] = ()
+    release: Callable[[], object] = lambda: None
+    """Ends what the kernel itself holds open of the generation, when the command has ended."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Outcome:
     status: int
     """Its exit status; 128 + n for signal n."""
     timed_out: bool = False
+    held: bool = False
+    """Whether somebody outside may still be able to write to the generation. Not looked at after a failure."""
 
 
 def run(command: Command, root: str, outputs: tuple[int, int], log: int, interrupts: Interrupts) -> Outcome:
@@ -64,7 +68,7 @@ def run(command: Command, root: str, outputs: tuple[int, int], log: int, interru
         streams, ends = ([], (0, 1, 2)) if command.interactive else _streams(stack, outputs, log, null.fileno())
         task = keeper.Task(
             root, command.mounts, command.files, command.argv, command.fallback, dict(command.environment),
-            ends, tty, report.write.fileno(), life.read.fileno(),
+            ends, tty, report.write.fileno(), life.read.fileno(), command.release,
         )  # fmt: skip
         process = _start(stack, task, life)
         for pipe in (report, *(stream for stream, _ in streams)):
@@ -137,4 +141,4 @@ def _outcome(report: bytes, late: bool) -> Outcome:
     if "error" in told:
         raise SysmutError(told["message"], hint=told["hint"], status=told["error"])
     status = int(told["status"])
-    return Outcome(128 - status if status < 0 else status, late)
+    return Outcome(128 - status if status < 0 else status, late, bool(told["held"]))

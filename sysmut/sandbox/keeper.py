@@ -9,12 +9,13 @@ import json
 import os
 import select
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from sysmut import signals, syscalls
 from sysmut.errors import SysmutError, from_oserror
-from sysmut.sandbox import terminal
+from sysmut.sandbox import ending, terminal
 from sysmut.sandbox.mounting import File, Mount, Root
 
 _LONGEST = 1000
@@ -39,6 +40,8 @@ class Task:
     """Where the keeper writes what happened."""
     life: int
     """A pipe that closes when sysmut ends."""
+    release: Callable[[], object]
+    """Ends what the kernel itself holds open of the generation, when the command has ended."""
 
 
 def keep(task: Task) -> NoReturn:
@@ -76,8 +79,10 @@ def _work(task: Task) -> dict[str, Any]:
     failed = os.read(problem, 65536)
     if failed:
         return dict(json.loads(failed))
+    ending.kill_everybody()
     root.remove_placeholders()
-    return {"status": os.waitstatus_to_exitcode(status)}
+    let_go = status != 0 or ending.is_let_go(task.root, root.fd, task.release)
+    return {"status": os.waitstatus_to_exitcode(status), "held": not let_go}
 
 
 def _forward_signals(child: int) -> None:

@@ -192,15 +192,20 @@ def _run(draft: Draft, plan: _Plan, interrupts: Interrupts) -> None:
         plan.request.announce("exit 0 publishes it, exit 1 discards it; a bare exit is as the last command's status")
     log = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC) if task.interactive else draft.open_log()
     swaps = held.swaps()
+    task = replace(task, release=lambda: held.release(draft.root, swaps))
     try:
         outcome = sandbox.run(task, draft.root, plan.request.outputs, log, interrupts)
     finally:
         os.close(log)
-        held.release(draft.root, swaps)
+        left = held.released(draft.root, swaps)  # the generation of a session that failed goes in any case
     if outcome.timed_out:
         raise ScriptFailed(f"timed out after {plan.request.timeout:g} s", status=TIMED_OUT)
     if outcome.status:
         raise ScriptFailed(_why(plan.request.program, outcome.status), status=outcome.status)
+    if left is not None:
+        raise left
+    if outcome.held:
+        raise held.still_held(draft.root)
 
 
 def _prepare(draft: Draft, text: str, directories: tuple[str, ...]) -> None:
@@ -225,10 +230,15 @@ def _why(program: Program, status: int) -> str:
 
 def _unchanged(draft: Draft, source: str) -> bool:
     names = generations.subvolumes(draft.top, draft.id)
-    if names != generations.subvolumes(draft.top, source):
-        return False
     before = draft.top.at(layout.generation(source))
-    return all(compare.same(f"{before}/{name}", f"{draft.path}/{name}") for name in names)
+    try:
+        if names != generations.subvolumes(draft.top, source):
+            return False
+        return all(compare.same(f"{before}/{name}", f"{draft.path}/{name}") for name in names)
+    except (OSError, BadData):
+        if os.path.exists(f"{before}/{layout.ROOT}/."):
+            raise
+        return False  # the source was collected meanwhile: what cannot be compared may have changed
 
 
 def _require_bootable(draft: Draft, plan: _Plan) -> None:

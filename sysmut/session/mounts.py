@@ -63,7 +63,7 @@ def _from_entry(top: TopLevel, entry: Entry) -> Mount | None:
             ) from None
     if not subvolume:
         return None  # the top level itself: a session touches the new generation only
-    return Mount(top.at(subvolume), entry.target, flags=flags)
+    return Mount(top.inside(subvolume), entry.target, flags=flags)
 
 
 def _from_setting(text: str) -> Mount:
@@ -75,6 +75,8 @@ def _from_setting(text: str) -> Mount:
     target = rest[0] if rest else source
     if len(rest) > 1 or not source.startswith("/") or not target.startswith("/"):
         raise BadConfiguration(f"mounts: {text!r} is not SOURCE[:TARGET][:rw] with absolute paths")
+    if not os.path.normpath(target).strip("/"):
+        raise BadConfiguration(f"mounts: {text!r} would be mounted on the root itself", hint="name a directory in it")
     if not os.path.exists(source):
         raise BadConfiguration(f"mounts: {source}: no such file or directory")
     flags = 0 if writable else syscalls.MS_RDONLY
