@@ -29,6 +29,8 @@ class Found:
     lost: dict[str, int] = field(default_factory=lambda: dict.fromkeys(VIEWS, 0))
     continued: int = 0
     """At how many of the points the next collection and session were run."""
+    stuck: int = 0
+    """At how many of these they did not work."""
     faults: list[str] = field(default_factory=list)
     """In words, what is wrong where."""
 
@@ -108,12 +110,15 @@ class Search:
     def _look(self, found: Found, point: str, claim: Claim, more: tuple[Event, ...], zygote: Zygote | None) -> None:
         found.points += 1
         kernel, loader = VIEWS
+
+        def go_on(top: str) -> list[str]:
+            wrong = _go_on(top, zygote) if zygote else []
+            found.stuck += bool(wrong)
+            return wrong
+
         found.add(point, loader, self._judge(self._scratch.as_the_boot_loader_sees_it(*more), claim))
-        verdict = self._judge(
-            self._scratch.as_the_kernel_mounts_it(*more), claim, lambda top: _go_on(top, zygote) if zygote else []
-        )
         found.continued += zygote is not None
-        found.add(point, kernel, verdict)
+        found.add(point, kernel, self._judge(self._scratch.as_the_kernel_mounts_it(*more), claim, go_on))
 
     def _judge(
         self, view: AbstractContextManager[str], claim: Claim, more: Callable[[str], list[str]] = lambda _: []

@@ -22,7 +22,7 @@ def _put(first: Callable[[TopLevel], None], second: Callable[[TopLevel], None]) 
     def sync(top: TopLevel) -> None:
         pending.pop(0)(top)
 
-    TopLevel.sync = sync  # type: ignore[method-assign]
+    TopLevel.sync = sync  # type: ignore[assignment,method-assign]
 
 
 def rename_then_fsync() -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 DOCUMENT = Path(__file__).parents[2] / "docs/reliability.md"
-_PLACE = re.compile(r"(<!-- table -->\n).*(<!-- end of the table -->)", re.DOTALL)
-_HEAD = "| search | points | broken | lost | command: `./check -m 'long or not long'` and |\n| --- | ---: | ---: | ---: | --- |\n"
+_PLACE = re.compile(r"(<!-- table -->\n)(.*)(<!-- end of the table -->)", re.DOTALL)
+_HEAD = "| part | search | points | broken | lost | made by |\n| ---: | --- | ---: | ---: | ---: | --- |\n"
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Row:
     """What one search found."""
 
     part: int
-    """Its place in the table, then that of the rows of one part among each other is by `what`."""
+    """Its place in the table; the rows of one part are in the order of their names."""
     what: str
     points: int
     """How many were tried."""
@@ -30,9 +30,13 @@ class Row:
         """All zeros, but for a control."""
         return self.points > 0 and bool(self.broken + self.lost) == self.control
 
-    def to_markdown(self, command: str) -> str:
-        what = f"*control:* {self.what}" if self.control else self.what
-        return f"| {what} | {self.points:,} | {self.broken:,} | {self.lost:,} | `{command}` |\n"
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.part} | {'*control:* ' if self.control else ''}{self.what}"
+
+    def to_markdown(self, file: str) -> str:
+        return f"| {self.name} | {self.points:,} | {self.broken:,} | {self.lost:,} | `{file}` |\n"
 
 
 @dataclass
@@ -41,15 +45,19 @@ class Table:
 
     rows: list[tuple[Row, str]] = field(default_factory=list)
 
-    def add(self, row: Row, command: str) -> None:
+    def add(self, row: Row, file: str) -> None:
         """Keep a row, and see to it that it is as it should be."""
-        self.rows.append((row, command))
+        self.rows.append((row, file))
         assert row.is_as_it_should_be, row
 
     def write(self, document: Path) -> None:
-        """Put the rows between the document's two marks. Of a search that was made twice, in the quick form and
-        the long, the one with more points counts."""
-        found = {row.what: (row, command) for row, command in sorted(self.rows, key=lambda pair: pair[0].points)}
-        ordered = sorted(found.values(), key=lambda pair: (pair[0].part, pair[0].control, pair[0].what))
-        table = _HEAD + "".join(row.to_markdown(command) for row, command in ordered)
-        document.write_text(_PLACE.sub(lambda match: match[1] + table + match[2], document.read_text()))
+        """Put the rows between the document's two marks, in the place of all that came from the same files. Of a
+        search that was made twice, in the quick form and the long, the one with more points counts."""
+        text = document.read_text()
+        match = _PLACE.search(text)
+        assert match, f"{document} has no place for the table"
+        files = {file for _, file in self.rows}
+        kept = [line for line in match[2].splitlines(keepends=True)[2:] if line.split("`")[-2] not in files]
+        found = {row.name: row.to_markdown(file) for row, file in sorted(self.rows, key=lambda pair: pair[0].points)}
+        table = _HEAD + "".join(sorted([*kept, *found.values()]))
+        document.write_text(_PLACE.sub(lambda place: place[1] + table + place[3], text))
