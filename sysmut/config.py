@@ -14,7 +14,7 @@ from sysmut.errors import BadConfiguration, UsageError
 
 DEFAULT_FILE = "/etc/sysmut.toml"
 
-_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -122,7 +122,7 @@ def _read(path: str, *, required: bool) -> Mapping[str, Any]:
 def _checked(key: str, value: Any) -> Any:
     """The value in the type that Config has for `key`. Raises ValueError, saying what it must be."""
     if key in ("environment", "mounts"):
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, list | tuple) or not all(_is_text(item) for item in value):
             raise ValueError("must be a list of strings")
         if key == "environment" and not all(_VARIABLE.fullmatch(item) for item in value):
             raise ValueError("must be names of variables, without values")
@@ -139,9 +139,14 @@ def _checked(key: str, value: Any) -> Any:
         return parse_size(value)
     if key in _IN_MENU and (not isinstance(value, str) or not value.isascii() or not value.isprintable()):
         raise ValueError("must be one line of plain ASCII, which is all that the boot loader reads")
-    if isinstance(value, str) and "\0" not in value:
+    if _is_text(value):
         return value
     raise ValueError("must be a string")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string, and one that the kernel takes whole."""
+    return isinstance(value, str) and "\0" not in value
 
 
 def parse_size(value: Any) -> int:

@@ -172,23 +172,28 @@ def make_template(source: str, filesystem: str, commons: dict[str, str]) -> str:
     The line for `/` becomes, in its place, one for the generation on the filesystem with that UUID,
     keeping its other options; each common (mount point -> subvolume path from the top level) gets a
     line; `/tmp` gets a tmpfs where nothing is mounted there, for a read-only root cannot hold it. Every
-    other line is kept as it is, and a common comes before what is mounted below it.
+    other line is kept as it is, and what is added comes before what is mounted below it.
     """
     known = {entry.line: entry for entry in entries(source, "fstab")}
     roots = [number for number, entry in known.items() if entry.target == "/"]
+    kept = source.split("\n")
+    while kept and not kept[-1].strip(" \t\r"):
+        kept.pop()
     lines: list[tuple[str, str]] = []
-    for number, line in enumerate(source.rstrip().split("\n") if source.strip() else (), 1):
+    for number, line in enumerate(kept, 1):
         if number not in roots:
             lines.append((known[number].target if number in known else "", line))
         elif number == roots[-1]:
             lines.append(("/", _root_line(known[number], filesystem)))
     if not roots:
         lines.insert(0, ("/", _root_line(None, filesystem)))
-    targets = {target for target, _ in lines} | set(commons)
-    if "/tmp" not in targets:
-        lines.append(("/tmp", _line("tmpfs", "/tmp", "tmpfs", "mode=1777,noatime,nosuid,nodev")))
-    for target, subvolume in commons.items():
-        text = _line(f"UUID={filesystem}", target, "btrfs", f"subvol=/{subvolume},rw,noatime")
+    added = {
+        target: _line(f"UUID={filesystem}", target, "btrfs", f"subvol=/{subvolume},rw,noatime")
+        for target, subvolume in commons.items()
+    }
+    if "/tmp" not in {target for target, _ in lines} | set(added):
+        added = {"/tmp": _line("tmpfs", "/tmp", "tmpfs", "mode=1777,noatime,nosuid,nodev"), **added}
+    for target, text in added.items():
         below = [i for i, (other, _) in enumerate(lines) if other.startswith(f"{target}/")]
         lines.insert(below[0] if below else len(lines), (target, text))
     return "\n".join(line for _, line in lines) + "\n"

@@ -4,6 +4,7 @@ The format is that of the Alpine wiki's page on an immutable root with atomic up
 system made by its execline scripts is one of sysmut's and stays one.
 """
 
+import itertools
 import os
 import posixpath
 import time
@@ -57,8 +58,11 @@ def link_set(name: str) -> str:
 
 def target_in(link: str, directory: str, target: str) -> str | None:
     """The NAME for which the symlink at `link` (a path from the top level) says `directory/NAME`,
-    judged by its text alone; None where it says something else. An absolute target counts from
-    the top level, as it does for the boot loader."""
+    judged by its text alone; None where it says something else, or goes up again from a name, which may
+    be a link itself. An absolute target counts from the top level, as it does for the boot loader."""
+    steps = [step for step in target.split("/") if step not in ("", ".")]
+    if ".." in itertools.dropwhile("..".__eq__, steps):
+        return None
     joined = posixpath.normpath(posixpath.join("/", posixpath.dirname(link), target))
     parent, name = posixpath.split(joined)
     return name if parent == f"/{directory}" and name else None

@@ -5,11 +5,13 @@ Only reads /proc. A mount namespace that no process is in cannot be seen by anyo
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
+_ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 _DELETED = "//deleted"
+_NUMBER = re.compile("[0-9]{1,20}")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Mount:
         """The id of the btrfs subvolume that is mounted."""
         for option in self.options.split(","):
             key, _, value = option.partition("=")
-            if key == "subvolid" and value.isdigit():
+            if key == "subvolid" and _NUMBER.fullmatch(value):
                 return int(value)
         return None
 

@@ -44,7 +44,7 @@ def scan(path: str, program: str, watch: Watch) -> Listing:
                     archive.members.clear()  # else a value for every member would be kept
                 # tarfile takes any block that is no header for the end; a real end is a block of zeros.
                 ended = reader.block_at(archive.offset) == bytes(tarfile.BLOCKSIZE)
-        except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
+        except (tarfile.TarError, ValueError, OverflowError, EOFError, RecursionError) as error:
             problem: str | None = str(error)
         else:
             problem = None if ended else "it does not end as an archive does"
