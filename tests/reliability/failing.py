@@ -4,7 +4,6 @@ last. Afterwards the slots are the old or the new, nothing is left, and the next
 import contextlib
 import os
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,4 +240,9 @@ def _shape(done: Finished) -> Iterator[str]:
 
 
 def _processes_with(text: str) -> bool:
-    return subprocess.run(["pgrep", "-f", "-x", f"sh -ec {re.escape(text)}"], check=False).returncode == 0
+    """Whether any process has this as an argument."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if text in path.read_text(errors="replace").split("\0"):
+                return True
+    return False
