@@ -520,6 +520,17 @@ def test_what_is_in_use_survives_a_plan_that_is_wrong(old: Lab, tmp_path: Path, 
         assert old.generations == {OLD}
 
 
+def test_where_it_cannot_be_told_what_is_in_use_nothing_is_deleted(old: Lab) -> None:
+    before = old.picture()
+    done = subprocess.run(
+        ["strace", "-qq", "-o", "/dev/null", "-P", "/", "-e", "inject=ioctl:error=EIO", *old.command("syscln")],
+        check=False, capture_output=True, text=True, timeout=60, env=clean_environment(),
+    )  # fmt: skip
+    assert done.returncode == 71, done.stderr
+    assert "the root directory of a process: Input/output error" in done.stderr
+    assert old.picture() == before
+
+
 def test_what_is_mounted_after_the_plan_was_made_survives(old: Lab) -> None:
     mounts_it = f"""\
 from sysmut import syscalls

@@ -1,11 +1,14 @@
 """What is in use, whatever the links say: by any process, in any mount namespace."""
 
-import contextlib
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sysmut import btrfs, layout, mounts
 from sysmut.toplevel import TopLevel
+
+_NOT_BTRFS = (errno.ENOTTY, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EACCES, errno.EPERM)
+"""What other filesystems say when they are asked for btrfs's id."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,16 @@ def in_use(top: TopLevel) -> Use:
                 if owner is not None:
                     names.setdefault(owner, f"{mount.point} is mounted in it")
     for fd in mounts.roots():
-        with contextlib.suppress(OSError):  # another kind of filesystem has no id
-            if btrfs.filesystem_id(fd, "") == top.filesystem:
-                numbers.setdefault(btrfs.subvolume_id(fd), "the root directory of a process")
+        if _filesystem(fd) == top.filesystem:
+            numbers.setdefault(btrfs.subvolume_id(fd), "the root directory of a process")
     return Use(numbers, names)
+
+
+def _filesystem(fd: int) -> str | None:
+    """The filesystem that a process's root directory is on; None where that is not btrfs."""
+    try:
+        return btrfs.filesystem_id(fd, "the root directory of a process")
+    except OSError as error:
+        if error.errno not in _NOT_BTRFS:
+            raise  # what cannot be told may be in use
+        return None
