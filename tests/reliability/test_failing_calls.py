@@ -39,8 +39,8 @@ def test_after_a_fault_at_any_call_it_is_the_old_or_the_new_and_the_next_run_wor
             trial.attempt(program, role, call, fault)
     report = trial.report
     assert report.faults == []
-    assert report.points == len(points[::every])
-    record(Row(2, f"a fault at each call of a {program}", report.points, report.broken, report.lost))
+    assert report.points >= len(points[::every])
+    record(Row(2, f"a fault at each call: {program}", report.points, report.broken, report.lost))
 
 
 @apart

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.lab import wait_until
 
 _LINE = re.compile(r"(?:(?P<process>\d+) +)?(?P<name>\w+)\((?P<arguments>.*)")
+_KIND = re.compile(r"(\w+)\((?:\d+, ([A-Z][A-Z0-9_]+))?")
 _WRITES = re.compile(r"O_CREAT|O_WRONLY|O_RDWR|O_TRUNC")
 _CHANGING_IOCTL = re.compile(
     r"SNAP_CREATE|SUBVOL_CREATE|SUBVOL_SETFLAGS|SNAP_DESTROY|FS_IOC_SETFLAGS|LOOP_C|FICLONE|_SYNC\b|FIEMAP"
@@ -35,6 +36,13 @@ class Call:
     number: int
     text: str = ""
     """As strace shows it."""
+    turn: int = 1
+    """Which of the calls of its kind it is."""
+
+    @property
+    def kind(self) -> str:
+        """Its name, and of an ioctl what it asks for."""
+        return kind_of(f"{self.name}({self.text}")
 
     @property
     def changes(self) -> bool:
@@ -72,7 +80,9 @@ def injected(call: Call, fault: str) -> tuple[str, ...]:
 def was_hit(output: Path) -> list[str]:
     """The calls of a trace that were made to fail, as strace shows them, and were not made again with success."""
     lines = output.read_text(errors="replace").splitlines()
-    asked = [line.rpartition(" = ")[0].rstrip() for line in lines]
+    asked = [
+        line.rpartition(" = ")[0].partition(" => ")[0].rstrip(" )}") for line in lines
+    ]  # what was passed, not the answer
     succeeded = [text if " = -1 " not in line else None for text, line in zip(asked, lines, strict=True)]
     return [
         line for number, line in enumerate(lines) if "(INJECTED)" in line and asked[number] not in succeeded[number:]
@@ -82,13 +92,22 @@ def was_hit(output: Path) -> list[str]:
 def calls(output: Path) -> list[Call]:
     """The calls of a trace of one process, in order."""
     counts: Counter[str] = Counter()
+    turns: Counter[str] = Counter()
     found = []
     for line in output.read_text(errors="replace").splitlines():
         match = _LINE.match(line)
         if match:
-            counts[match["name"]] += 1
-            found.append(Call(match["name"], counts[match["name"]], match["arguments"]))
+            name, kind = match["name"], kind_of(f"{match['name']}({match['arguments']}")
+            counts[name] += 1
+            turns[kind] += 1
+            found.append(Call(name, counts[name], match["arguments"], turns[kind]))
     return found
+
+
+def kind_of(line: str) -> str:
+    """The name of the call that a line of strace shows, and of an ioctl what it asks for."""
+    match = _KIND.search(line)
+    return match[2] or match[1] if match else ""
 
 
 def resume(process: int) -> None:
