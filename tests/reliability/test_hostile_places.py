@@ -1,6 +1,7 @@
 """Hostile roots and top levels: whatever lies in the place of what sysmut reads or writes, it leads nowhere outside,
 hangs nothing, and ends in one clear line or does no harm."""
 
+import contextlib
 import os
 import random
 import stat
@@ -12,6 +13,8 @@ import pytest
 
 from tests.bootable import RELEASE, bootable_root
 from tests.lab import FIRST, Finished, Lab, sh
+from tests.reliability.apart import apart
+from tests.reliability.scratch import forget_devices
 from tests.reliability.table import Row
 from tests.reliability.zygote import Zygote
 from tests.test_hostile import SYSEXITS
@@ -125,6 +128,7 @@ class Search:
         lab = self.lab
         lab.close()
         sh("cp", "--sparse=always", self._pristine, lab.image)
+        forget_devices()  # else btrfs takes it for an old device, and refuses it
         lab.mount()
         shown = place.replace("LINKS", os.readlink(lab.top / "current").removeprefix("./"))
         if inside:
@@ -166,9 +170,10 @@ def _text(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
 
-@pytest.fixture
-def search(make_lab: Callable[..., Lab], small_root: Path, tmp_path: Path) -> Iterator[Search]:
-    root = bootable_root(small_root, tmp_path)
+@contextlib.contextmanager
+def searching(make_lab: Callable[..., Lab], small_root: Path, directory: Path) -> Iterator[Search]:
+    """A search, in two labs: one to tamper with, and one that stands for the host."""
+    root = bootable_root(small_root, directory)
     lab, host = make_lab(256 * 2**20), make_lab(256 * 2**20)
     for each in (lab, host):
         _lay_out(each, root)
@@ -178,14 +183,16 @@ def search(make_lab: Callable[..., Lab], small_root: Path, tmp_path: Path) -> It
 
 
 @pytest.mark.parametrize("part", [pytest.param(12, id="quick"), pytest.param(1, id="long", marks=pytest.mark.long)])
+@apart
 def test_nothing_in_any_place_leads_outside_hangs_or_ends_in_a_traceback(
-    search: Search, record: Callable[[Row], None], part: int
+    make_lab: Callable[..., Lab], small_root: Path, tmp_path: Path, record: Callable[[Row], None], part: int
 ) -> None:
     pairs = [
         (place, kind, inside) for inside, places in ((False, TOP), (True, ROOT)) for place in places for kind in KINDS
     ]
-    for place, kind, inside in random.Random(1).sample(pairs, len(pairs) // part):
-        search.attempt(place, kind, inside=inside)
+    with searching(make_lab, small_root, tmp_path) as search:
+        for place, kind, inside in random.Random(1).sample(pairs, len(pairs) // part):
+            search.attempt(place, kind, inside=inside)
     assert not search.faults, "\n".join(search.faults[:20])
     what = "hostile roots and top levels: what leads outside, hangs or ends in a traceback"
     record(Row(7, what, search.points, len(search.faults), 0))
