@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from sysmut import syscalls
 from sysmut.errors import BadData
 
+LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What the kernel says of a path that leads nowhere, whatever is in its way."""
+
 _READ_LIMIT = 4 * 2**20
 _TEMPORARY = ".sysmut-new"
 
@@ -49,7 +52,7 @@ def status(root: int | str, path: str) -> os.stat_result | None:
         with opened(root, path) as fd:
             return os.fstat(fd)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        if error.errno not in LEADS_NOWHERE:
             raise
         return None
 

@@ -5,7 +5,6 @@ Names are those of Alpine (`vmlinuz-lts`, `initramfs-lts`), Debian (`vmlinuz-6.1
 """
 
 import contextlib
-import errno
 import itertools
 import os
 import re
@@ -57,7 +56,7 @@ def find(root: int | str) -> tuple[Kernel, ...]:
             fd = stack.enter_context(inroot.opened_root(root)) if isinstance(root, str) else root
             return _find(fd)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        if error.errno not in inroot.LEADS_NOWHERE:
             raise
         return ()
 

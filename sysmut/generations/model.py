@@ -1,6 +1,5 @@
 """What is on disk: the link set in force, the generations, the pins; and what a user calls them."""
 
-import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -93,7 +92,7 @@ def _place(top: TopLevel, link: str) -> str | None:
         with inroot.opened(top.fd, link) as fd:
             return os.readlink(f"/proc/self/fd/{fd}").removeprefix(f"{top.path}/")
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        if error.errno not in inroot.LEADS_NOWHERE:
             raise
         return None
 

@@ -1,7 +1,5 @@
 """Is a generation one that can be slot 0? What is asked of it before it is published."""
 
-import errno
-
 from sysmut import btrfs, fstab, inroot, layout
 from sysmut.errors import BadData
 from sysmut.generations.store import subvolumes
@@ -70,6 +68,6 @@ def _is_subvolume(top: TopLevel, path: str) -> bool:
     try:
         return btrfs.is_subvolume(top.inside(path))
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+        if error.errno not in inroot.LEADS_NOWHERE:
             raise
         return False
