@@ -29,6 +29,9 @@ LOG = "sysmut.log"
 OWN_FILES = frozenset({RECORD, LOG})
 """What sysmut itself puts beside `@`; whatever else lies there belongs to somebody else."""
 
+HISTORY = "history"
+"""What has happened, for people: sysmut's own, absent until used."""
+
 PLACEHOLDER = "CURRENT_SNAPSHOTS_PATH"
 DEFAULT_SLOTS = 4
 
@@ -39,6 +42,29 @@ def new_id() -> str:
     """A new id: the UTC time to the second and eight random letters, `20260102030405AbCdEfGh`."""
     letters = [_LETTERS[byte % 64] for byte in os.urandom(64) if byte % 64 < len(_LETTERS)]
     return time.strftime("%Y%m%d%H%M%S", time.gmtime()) + "".join(letters[:8])
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """A time as sysmut writes it down: ISO 8601, UTC, to the second; now where none is given."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def seconds(text: object) -> int | None:
+    """The seconds since 1970 of what `timestamp` has written; None of anything else."""
+    from datetime import datetime  # late: most commands ask for no time
+
+    try:
+        return int(datetime.fromisoformat(text).timestamp()) if isinstance(text, str) and text[-1:] == "Z" else None
+    except ValueError:
+        return None
+
+
+def made(name: str) -> int | None:
+    """When a generation was made, in seconds since 1970, by its id; None where that is not of sysmut's form."""
+    digits, letters = name[:14], name[14:]
+    if len(name) != 22 or not name.isascii() or not digits.isdecimal() or not letters.isalpha():
+        return None
+    return seconds(f"{digits[:8]}T{digits[8:]}Z")
 
 
 def generation(name: str) -> str:

@@ -80,6 +80,13 @@ def choose(kernels: tuple[Kernel, ...], wanted: str | None) -> Kernel | None:
     return None
 
 
+def label(root: int | str, wanted: str | None) -> str | None:
+    """What the kernel that a root boots is called: its release where that is told without reading the kernel, else
+    its name; None where there is none."""
+    kernel = choose(find(root), wanted)
+    return None if kernel is None else release_of(root, kernel, None) or kernel.name or os.path.basename(kernel.path)
+
+
 def is_plain(path: str) -> bool:
     """Whether a path can stand in a boot menu, in a kernel's command line, and among the options of a mount."""
     return all(_PLAIN.fullmatch(part) for part in path.split("/"))

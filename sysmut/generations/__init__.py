@@ -5,6 +5,7 @@ beside it.
 """
 
 from sysmut.generations.model import State, booted, find, read, unresolved_pins
+from sysmut.generations.pins import pin, unpin
 from sysmut.generations.publish import (
     Around,
     Hindered,
@@ -15,7 +16,7 @@ from sysmut.generations.publish import (
     publish,
     rollback_target,
 )
-from sysmut.generations.store import Draft, Record, read_record, remove, subvolumes, timestamp
+from sysmut.generations.store import Draft, Record, describe, read_record, remove, subvolumes
 from sysmut.generations.use import Use, in_use
 from sysmut.generations.verify import require_commons, require_sealed, require_whole
 
@@ -29,9 +30,11 @@ __all__ = [
     "Use",
     "activate",
     "booted",
+    "describe",
     "find",
     "in_use",
     "nothing_around",
+    "pin",
     "preview",
     "publish",
     "read",
@@ -42,6 +45,6 @@ __all__ = [
     "require_whole",
     "rollback_target",
     "subvolumes",
-    "timestamp",
+    "unpin",
     "unresolved_pins",
 ]

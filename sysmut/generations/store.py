@@ -5,7 +5,8 @@ import dataclasses
 import errno
 import json
 import os
-import time
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -16,13 +17,11 @@ from sysmut.generations import model
 from sysmut.generations.use import in_use
 from sysmut.toplevel import TopLevel
 
+_LARGEST_RECORD = 4 * 2**20
+"""Bytes. A command line alone can have two million."""
+
 _TRIES = 10
 """How often a removal is begun where there is no room even for that. Three times was the most it took."""
-
-
-def timestamp(seconds: float) -> str:
-    """A time as records have it: ISO 8601, UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,19 @@ class Record:
     """The slot that the source was taken from, where it was named so."""
     command: tuple[str, ...]
     began: str
-    """As `timestamp` writes it, as all times."""
+    """As layout.timestamp writes it, as all times."""
     ended: str
     description: str = ""
     script_sha256: str | None = None
+    user: str | None = None
+    """Who began it, by login name."""
+    kernel: str | None = None
+    """The release of the kernel that it boots."""
+    packages_added: int | None = None
+    """How many packages it has that its source has not; None where that could not be told, as for the next two."""
+    packages_removed: int | None = None
+    packages_changed: int | None = None
+    """How many it has in another version."""
 
     def to_json(self) -> dict[str, Any]:
         return {"version": 1, **dataclasses.asdict(self)}
@@ -96,8 +104,7 @@ class Draft:
 
     def write(self, record: Record) -> None:
         """Write the record beside `@`, over one that is there."""
-        with inroot.opened_root(self.path) as fd:
-            inroot.replace(fd, layout.RECORD, json.dumps(record.to_json(), indent=1) + "\n", 0o600)
+        _write(self.path, record.to_json())
 
     def seal(self, record: Record) -> None:
         """Write the record, and make every subvolume read-only, for good."""
@@ -191,14 +198,43 @@ def _has_inner(root: str) -> bool:
     return btrfs.is_subvolume(root) and next(btrfs.subvolumes(root, 0), None) is not None
 
 
+def describe(top: TopLevel, generation: str, text: str) -> None:
+    """Write a description into a generation's record, durably; a record is made where there is none. The lock is
+    held. Raises Busy for a generation that is open in a session, which will write a record itself."""
+    path = top.at(layout.generation(generation))
+    with toplevel.claimed(path) as claimed:
+        if not claimed:
+            raise Busy(f"generation {generation} is open in a session", hint="wait for its end")
+        record = read_record(top, generation) or {"version": 1, "generation": generation}
+        _write(path, {**record, "description": text})
+    top.sync()
+
+
+def _write(path: str, record: Mapping[str, Any]) -> None:
+    with inroot.opened_root(path) as fd:
+        inroot.replace(fd, layout.RECORD, json.dumps(record, indent=1) + "\n", 0o600)
+
+
 def read_record(top: TopLevel, generation: str) -> dict[str, Any] | None:
     """The record of a generation, None where there is none that can be read (the wiki's scripts
     write none). What no record has in it, and JSON perhaps could not show again, is left out."""
-    with contextlib.suppress(OSError, ValueError, RecursionError, BadData):
-        value = json.loads(inroot.read(top.at(layout.generation(generation)), layout.RECORD))
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        value = json.loads(_content(f"{top.at(layout.generation(generation))}/{layout.RECORD}"))
         if isinstance(value, dict):
             return {key: item for key, item in value.items() if _is_plain(item)}
     return None
+
+
+def _content(path: str) -> bytes:
+    """The content of a small regular file that lies beside generations, by as few calls as there can be: there may
+    be thousands. Nothing, where it is too large or no file."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(fd)
+        small = stat.S_ISREG(status.st_mode) and status.st_size <= _LARGEST_RECORD
+        return os.read(fd, status.st_size) if small else b""
+    finally:
+        os.close(fd)
 
 
 def _is_plain(item: Any) -> bool:

@@ -184,8 +184,8 @@ def _record(draft: Draft, plan: Plan, began: float, *, ended: bool) -> Record:
         source=None,
         slot=None,
         command=(leftovers.VERB, plan.source.given),
-        began=generations.timestamp(began),
-        ended=generations.timestamp(time.time()) if ended else "",
+        began=layout.timestamp(began),
+        ended=layout.timestamp(time.time()) if ended else "",
     )
 
 

@@ -39,6 +39,8 @@ class Command:
     files: tuple[File, ...] = ()
     release: Callable[[], object] = lambda: None
     """Ends what the kernel itself holds open of the generation, when the command has ended."""
+    read_only: bool = False
+    """Whether the generation is only to be looked at."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def run(command: Command, root: str, outputs: tuple[int, int], log: int, interru
         streams, ends = ([], (0, 1, 2)) if command.interactive else _streams(stack, outputs, log, null.fileno())
         task = keeper.Task(
             root, command.mounts, command.files, command.argv, command.fallback, dict(command.environment),
-            ends, tty, report.write.fileno(), life.read.fileno(), command.release,
+            ends, tty, report.write.fileno(), life.read.fileno(), command.release, command.read_only,
         )  # fmt: skip
         process = _start(stack, task, life)
         for pipe in (report, *(stream for stream, _ in streams)):

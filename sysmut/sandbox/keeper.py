@@ -42,6 +42,8 @@ class Task:
     """A pipe that closes when sysmut ends."""
     release: Callable[[], object]
     """Ends what the kernel itself holds open of the generation, when the command has ended."""
+    read_only: bool
+    """Whether the generation is only to be looked at."""
 
 
 def keep(task: Task) -> NoReturn:
@@ -66,7 +68,7 @@ def keep(task: Task) -> NoReturn:
 
 def _work(task: Task) -> dict[str, Any]:
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS)
-    root = Root(task.root)
+    root = Root(task.root, read_only=task.read_only)
     root.mount(task.mounts)
     root.put(task.files)
     problem, told = os.pipe2(os.O_CLOEXEC)
@@ -81,7 +83,7 @@ def _work(task: Task) -> dict[str, Any]:
         return dict(json.loads(failed))
     ending.kill_everybody()
     root.remove_placeholders()
-    let_go = status != 0 or ending.is_let_go(task.root, root.fd, task.release)
+    let_go = status != 0 or task.read_only or ending.is_let_go(task.root, root.fd, task.release)
     return {"status": os.waitstatus_to_exitcode(status), "held": not let_go}
 
 

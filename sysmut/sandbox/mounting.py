@@ -63,9 +63,11 @@ STANDARD = (
 class Root:
     """A generation's root directory being made ready, in the mount namespace of the caller."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, read_only: bool = False) -> None:
         # A mount of its own, so that the session's list of mounts begins with it.
         syscalls.mount(path, path, None, MS_BIND)
+        if read_only:
+            syscalls.mount(None, path, None, MS_REMOUNT | MS_BIND | MS_RDONLY)
         self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._placeholders: list[tuple[str, os.stat_result]] = []
 

@@ -9,21 +9,23 @@ import errno
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from sysmut import btrfs, compare, fstab, generations, inroot, layout, sandbox, toplevel
 from sysmut.boot import sealing
 from sysmut.config import Config
 from sysmut.errors import BadData, Busy, NoSpace, ScriptFailed, SysmutError, from_oserror
-from sysmut.generations import Around, Draft, Hindered, NotDurable, State, nothing_around
-from sysmut.session import held
+from sysmut.generations import Draft, Hindered, NotDurable, State
+from sysmut.session import held, recording
 from sysmut.session.environment import Program, command
+from sysmut.session.looking import look
 from sysmut.session.mounts import MADE_HERE, session_mounts
+from sysmut.session.request import Request, Result
 from sysmut.signals import Interrupts
 from sysmut.toplevel import TopLevel
 
-__all__ = ["Program", "Request", "Result", "mutate"]
+__all__ = ["Program", "Request", "Result", "look", "mutate"]
 
 TIMED_OUT = 124
 """The exit status for a script that took too long, as timeout(1) has it."""
@@ -34,41 +36,6 @@ _RECLAIM = 0.5
 """Seconds for which btrfs may take its time to give back what was deleted."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What is asked of a session."""
-
-    program: Program
-    source: str = "0"
-    """Any name that generations.find takes."""
-    description: str = ""
-    timeout: float | None = None
-    drop_if_unchanged: bool = False
-    keep_failed: bool = False
-    force: bool = False
-    """Publish it even if it would not boot."""
-    outputs: tuple[int, int] = (1, 2)
-    """Where the program's standard output and error are shown."""
-    say: Callable[[str], None] = field(default=lambda text: None)
-    """Told details."""
-    announce: Callable[[str], None] = field(default=lambda text: None)
-    """Told what a person at a shell must know."""
-    around: Callable[[TopLevel, State], Around] = field(default=lambda top, state: nothing_around)
-    """What is to be done around the rename that publishes, for the state before it."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a session ended that did not fail."""
-
-    generation: str
-    source: str
-    published: bool
-    """False where nothing had changed, and the generation was dropped."""
-    state: State
-    booted: str | None
-
-
 def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrupts) -> Result:
     """Make a generation from the one that the request names, run the program in it, publish it.
 
@@ -77,6 +44,7 @@ def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrup
     exception is NotDurable, which says so.
     """
     draft = Draft(top, layout.new_id())
+    began = time.time()
     try:
         with draft:
             with toplevel.locked(top, interrupts.check):
@@ -89,15 +57,25 @@ def mutate(top: TopLevel, config: Config, request: Request, interrupts: Interrup
                 _require_space(top, config.min_free, "before the session")
                 draft.create()
                 draft.copy(source)
-            return _carry_out(draft, _Plan(config, request, source, state, template, booted), interrupts)
+            result = _carry_out(draft, _Plan(config, request, source, state, template, booted, began), interrupts)
     except OSError as error:
-        raise _told(draft, from_oserror(error)) from None
+        raise _told(draft, request, began, from_oserror(error)) from None
     except SysmutError as error:
-        raise _told(draft, error) from None
+        raise _told(draft, request, began, error) from None
+    _note(draft, request, began, "published" if result.published else "unchanged", source=result.source, status=0)
+    return result
 
 
-def _told(draft: Draft, error: SysmutError) -> SysmutError:
-    """The error, with what became of the generation."""
+def _note(draft: Draft, request: Request, began: float, event: str, **facts: Any) -> None:
+    tell = request.announce if facts["status"] == 0 else request.say  # a failure has its own line, and one is enough
+    recording.note(draft, request.program, request.description, began, event, tell, **facts)
+
+
+def _told(draft: Draft, request: Request, began: float, error: SysmutError) -> SysmutError:
+    """The error, with what became of the generation, which is written down too."""
+    if draft.created:
+        event = "published" if isinstance(error, NotDurable) else "kept" if draft.kept else "discarded"
+        _note(draft, request, began, event, status=error.status, reason=layout.shown(error.message))
     if draft.kept:
         error.generation = draft.id
         return error
@@ -121,6 +99,8 @@ class _Plan:
     state: State
     template: str
     booted: str | None
+    began: float
+    """Seconds since 1970."""
 
 
 def _read_template(top: TopLevel) -> str:
@@ -153,7 +133,6 @@ def _require_space(top: TopLevel, floor: int, when: str) -> None:
 
 def _carry_out(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
     try:
-        began = time.time()
         _run(draft, plan, interrupts)
         if plan.request.drop_if_unchanged and _unchanged(draft, plan.source):
             return Result(draft.id, plan.source, False, plan.state, plan.booted)
@@ -161,7 +140,7 @@ def _carry_out(draft: Draft, plan: _Plan, interrupts: Interrupts) -> Result:
         generations.require_whole(draft.top, draft.id)
         _require_bootable(draft, plan)
         interrupts.check()
-        draft.seal(_record(draft, plan, began))
+        draft.seal(_record(draft, plan))
         return _publish(draft, plan, interrupts)
     except (SysmutError, OSError):
         # What is kept for another reason has been named by it.
@@ -249,17 +228,10 @@ def _require_bootable(draft: Draft, plan: _Plan) -> None:
     sealing.verdict(found, force=plan.request.force, say=plan.request.announce)
 
 
-def _record(draft: Draft, plan: _Plan, began: float) -> generations.Record:
+def _record(draft: Draft, plan: _Plan) -> generations.Record:
     request = plan.request
-    return generations.Record(
-        generation=draft.id,
-        source=plan.source,
-        slot=int(request.source) if len(request.source) <= 3 and request.source.isdigit() else None,
-        command=request.program.shown,
-        began=generations.timestamp(began),
-        ended=generations.timestamp(time.time()),
-        description=request.description,
-        script_sha256=request.program.sha256,
+    return recording.record(
+        draft, plan.source, request.source, request.program, request.description, plan.began, plan.config, request.say
     )
 
 
