@@ -24,6 +24,13 @@ except ImportError as _error:
 FS_TREE = 5
 """The subvolume id of the top level."""
 
+_SEALED = 0x1  # BTRFS_ROOT_SUBVOL_RDONLY, in a root item's flags
+
+_QUOTA_TREE = 8
+_QGROUP_INFO = 242
+_EXTENT_DATA = 108
+_INLINE = 0
+
 _IOC_FS_INFO = 0x8400941F
 _FSID_OFFSET = 16
 
@@ -111,6 +118,53 @@ def subvolumes(path: "str | int", top: int = FS_TREE) -> Iterator[tuple[str, int
     index and no directory."""
     for name, number in btrfsutil.SubvolumeIterator(path, top, post_order=True):
         yield os.fsdecode(name), int(number)
+
+
+def described(path: "str | int", top: int = FS_TREE) -> Iterator[tuple[str, int, bool, float]]:
+    """The same as `subvolumes`, and of each whether it is sealed, and when it was made, in seconds since 1970.
+    What is deleted meanwhile is left out."""
+    found = iter(btrfsutil.SubvolumeIterator(path, top, info=True, post_order=True))
+    while True:
+        try:
+            name, info = next(found)
+        except StopIteration:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            continue
+        yield os.fsdecode(name), int(info.id), bool(info.flags & _SEALED), float(info.otime)
+
+
+def being_deleted(fd: int) -> tuple[int, ...]:
+    """The ids of the subvolumes that are deleted, and whose space the kernel has not given back yet."""
+    return tuple(btrfsutil.deleted_subvolumes(fd))
+
+
+def made(path: str) -> int:
+    """When the subvolume at `path` was made, in seconds since 1970."""
+    return int(btrfsutil.subvolume_info(path).otime)
+
+
+def exclusive_sizes(fd: int, path: str) -> dict[int, int]:
+    """What each subvolume holds that no other does, in bytes by subvolume id, as the quotas of the filesystem that
+    `fd` is on have counted; empty where quotas are off."""
+    # struct btrfs_qgroup_info_item: generation, referenced, the same compressed, exclusive, the same compressed.
+    # A qgroup's level is in the upper 16 bits of its id; level 0 is the subvolumes themselves.
+    items = syscalls.tree_items(fd, _QUOTA_TREE, _QGROUP_INFO, path)
+    return {number: struct.unpack_from("=5Q", content)[3] for _, number, content in items if number < 2**48}
+
+
+def extents(fd: int, subvolume: int, path: str) -> Iterator[tuple[int, int]]:
+    """The data extents that a subvolume's files lie in: where each begins on the filesystem, and its bytes there;
+    the same one again where several files, or parts of one, lie in it. What is stored in metadata is left out."""
+    # struct btrfs_file_extent_item: generation, bytes in memory, three kinds of encoding, type; then, unless it is
+    # inline, where it is on disk (0: a hole) and its size there, and what part of it the file has.
+    for _, _, content in syscalls.tree_items(fd, subvolume, _EXTENT_DATA, path):
+        if content[20] != _INLINE:
+            place, size = struct.unpack_from("=QQ", content, 21)
+            if place:
+                yield place, size
 
 
 def commit(fd: int) -> None:

@@ -14,9 +14,33 @@ from sysmut.errors import BadConfiguration, UsageError
 
 DEFAULT_FILE = "/etc/sysmut.toml"
 
+_PART = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,6})?)\s*%", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_NUMBERS = {
+    "slots": (1, 100, "a number"),
+    "panic": (0, 3600, "a number of seconds"),
+    "keep": (0, 1_000_000, "a number of generations"),
+    "keep_days": (0, 100_000, "a number of days"),
+}
+
+
+@dataclass(frozen=True)
+class Space:
+    """An amount of space: so many bytes, or a part of the filesystem."""
+
+    text: str
+    """As it was given."""
+    size: int = 0
+    percent: float = 0
+
+    def of(self, total: int) -> int:
+        """The bytes, on a filesystem of `total` bytes."""
+        return self.size or int(total * self.percent / 100)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,12 @@ class Config:
     """The host's file that a session sees as /etc/resolv.conf; empty for none."""
     min_free: int = 32 * 2**20
     """Bytes that must be free before a session and after it, for it to be published."""
+    keep: int = 0
+    """How many generations syscln keeps although nothing refers to them, the newest of all; 0 for none."""
+    keep_days: float = 0
+    """The age in days up to which it keeps them; 0 for none."""
+    keep_free: Space | None = None
+    """What must be free for it to keep them: else the oldest go."""
     esp: str | None = None
     """The system partition of the firmware: where it is mounted, or its device. Where it is set, the
     boot menu on it is kept up to date."""
@@ -127,16 +157,16 @@ def _checked(key: str, value: Any) -> Any:
         if key == "environment" and not all(_VARIABLE.fullmatch(item) for item in value):
             raise ValueError("must be names of variables, without values")
         return tuple(value)
-    if key == "slots":
-        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 100:
+    if key in _NUMBERS:
+        least, most, what = _NUMBERS[key]
+        kinds = int | float if key == "keep_days" else int
+        if isinstance(value, kinds) and not isinstance(value, bool) and least <= value <= most:
             return value
-        raise ValueError("must be a number from 1 to 100")
-    if key == "panic":
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 3600:
-            return value
-        raise ValueError("must be a number of seconds from 0 to 3600")
+        raise ValueError(f"must be {what} from {least} to {most}")
     if key == "min_free":
         return parse_size(value)
+    if key == "keep_free":
+        return parse_space(value)
     if key in _IN_MENU and (not isinstance(value, str) or not value.isascii() or not value.isprintable()):
         raise ValueError("must be one line of plain ASCII, which is all that the boot loader reads")
     if _is_text(value):
@@ -157,3 +187,17 @@ def parse_size(value: Any) -> int:
     if match is None:
         raise ValueError('must be a size, as "64M"')
     return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def parse_space(value: Any) -> Space | None:
+    """The amount, from a size or from text such as `10%`; None for nothing. Raises ValueError."""
+    match = _PART.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is not None:
+        percent = float(match[1])
+        return Space(value.strip(), percent=percent) if percent else None
+    try:
+        size = parse_size(value)
+    except ValueError:
+        raise ValueError('must be a size, as "20G", or a part of the filesystem below 100%, as "10%"') from None
+    text = str(value).strip()
+    return Space(f"{text} bytes" if text.isdigit() else text, size) if size else None

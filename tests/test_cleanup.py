@@ -188,16 +188,18 @@ def test_a_file_of_others_in_a_link_set_stays(lab: Lab) -> None:
     assert os.listdir(lab.top / "links" / IN_FORCE) == ["notes"]
 
 
-def test_nothing_outside_snapshots_and_links_is_touched(lab: Lab) -> None:
+def test_nothing_outside_snapshots_and_links_is_touched_but_the_history(lab: Lab) -> None:
     for path in ("commons/@spare", "elsewhere", "elsewhere/@"):
         sh("btrfs", "subvolume", "create", lab.top / path)
     (lab.top / "empty").mkdir()
     (lab.top / "pins").mkdir()
     (lab.top / "pins/dangling").symlink_to("../snapshots/gone")
+    (lab.top / "history").touch()
     lab.add_generation(OLD)
 
     def others() -> str:
-        return sh("find", ".", "-path", "./snapshots", "-prune", "-o", "-printf", "%p %l %C@\n", cwd=lab.top)
+        own = ("-path", "./snapshots", "-o", "-path", "./history")
+        return sh("find", ".", "(", *own, ")", "-prune", "-o", "-printf", "%p %l %C@\n", cwd=lab.top)
 
     before = others()
     deletes(lab, OLD)
@@ -320,14 +322,19 @@ def test_it_is_silent_where_there_was_nothing_to_do(lab: Lab) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_it_says_in_one_line_how_many_went_and_verbosely_which(lab: Lab) -> None:
+def test_it_says_in_one_line_how_many_went_and_verbosely_which_and_why(lab: Lab) -> None:
     lab.add_generation(OLD)
     done = lab.syscln()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "deleted 1 generation\n")
     lab.add_generation(OLD)
     lab.add_generation(OTHER)
     done = lab.syscln("-v")
-    assert done.stderr.splitlines() == ["deleted 2 generations", f"deleted {OLD}", f"deleted {OTHER}"]
+    assert done.stderr.splitlines() == [
+        "deleted 2 generations",
+        f"deleted {OLD}: nothing refers to it",
+        f"deleted {OTHER}: nothing refers to it",
+        f"kept {FIRST}: slot 0, slot 1, slot 2, slot 3",
+    ]
     lab.add_generation(OLD)
     done = lab.syscln("-q")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -367,6 +374,7 @@ def test_as_json_it_tells_what_it_did(lab: Lab) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert told == {
         "version": 1, "dry_run": False, "deleted": [OLD], "link_sets": [], "kept": [], "failed": [],
+        "shortfall": None,
     }  # fmt: skip
 
 
@@ -400,30 +408,33 @@ def test_it_does_not_sync_where_it_did_nothing(lab: Lab, tmp_path: Path) -> None
 # -- the guards --------------------------------------------------------------------------------------
 
 
-def altered(lab: Lab, change: str) -> Finished:
+def altered(lab: Lab, change: str, *arguments: str) -> Finished:
     """syscln with something of it replaced."""
     code = "\n".join(
         (
-            "from sysmut import cleanup, toplevel",
-            "from sysmut.generations import State",
+            "from sysmut import btrfs, cleanup, toplevel",
+            "from sysmut.cleanup import executing, planning, room",
+            "from sysmut.generations import State, Use",
             change,
             "from sysmut.cli.syscln import main",
             "main()",
         )
     )
     return subprocess.run(
-        [sys.executable, "-c", code, "--root", str(lab.top), "-v"],
+        [sys.executable, "-c", code, "--root", str(lab.top), "-v", *arguments],
         check=False, capture_output=True, text=True, timeout=60, env=clean_environment(),
     )  # fmt: skip
 
 
 NO_REACHABLE = "State.references = lambda self, name: ()"
-NO_IN_USE = "cleanup.in_use = lambda top: cleanup.Use({}, {})"
+NO_IN_USE = "planning.in_use = executing.in_use = lambda top: Use({}, {})"
 NO_LOCK = "toplevel.try_lock = lambda fd: True"
 NO_PLAN = f"""\
 {NO_REACHABLE}
 plan = cleanup.plan
-cleanup.plan = lambda state, subvolumes, use: plan(state, subvolumes, cleanup.Use({{}}, {{}}))"""
+def wrong(state, subvolumes, use, *rules):
+    return plan(state, subvolumes, Use({{}}, {{}}), *rules)
+cleanup.plan = planning.plan = wrong"""
 
 USES = {
     "its root is bound": 'mount --bind "$gen/@" "$dir"',

@@ -29,6 +29,13 @@ def test_the_file_is_read_and_an_option_beats_it(fs: FakeFilesystem) -> None:
     )
 
 
+def test_a_rule_that_is_nought_is_none_and_beats_the_files(fs: FakeFilesystem) -> None:
+    fs.create_file(FILE, contents='keep = 3\nkeep_days = 1.5\nkeep_free = "10%"\n')
+    assert config.load({}) == config.Config(keep=3, keep_days=1.5, keep_free=config.Space("10%", percent=10))
+    for nothing in ("0", "0%", 0):
+        assert config.load({"keep": 0, "keep_days": 0, "keep_free": nothing}) == config.Config()
+
+
 def test_a_root_given_beats_the_files_device(fs: FakeFilesystem) -> None:
     fs.create_file(FILE, contents='device = "/dev/sda2"\n')
     assert config.load({"root": "/mnt"}) == config.Config(root="/mnt")
@@ -49,6 +56,19 @@ def test_a_root_given_beats_the_files_device(fs: FakeFilesystem) -> None:
         ('min_free = "lots"', "min_free must be a size"),
         ("min_free = -1", "min_free must be a size"),
         ("min_free = true", "min_free must be a size"),
+        ("keep = -1", "keep must be a number of generations from 0 to 1000000"),
+        ("keep = 1.5", "keep must be a number of generations"),
+        ("keep = true", "keep must be a number of generations"),
+        ("keep_days = -0.1", "keep_days must be a number of days from 0 to 100000"),
+        ("keep_days = nan", "keep_days must be a number of days"),
+        ("keep_days = inf", "keep_days must be a number of days"),
+        ("keep_days = 1" + "0" * 400, "keep_days must be a number of days"),
+        ('keep_days = "1"', "keep_days must be a number of days"),
+        ('keep_free = "100%"', "keep_free must be a size"),
+        ('keep_free = "-1%"', "keep_free must be a size"),
+        ('keep_free = "lots"', "keep_free must be a size"),
+        ("keep_free = -1", "keep_free must be a size"),
+        ("keep_free = 0.5", "keep_free must be a size"),
         ("not toml", FILE),
     ],
 )
@@ -79,7 +99,18 @@ def test_two_places_for_the_top_level_are_refused(fs: FakeFilesystem) -> None:
         config.load({"root": "/mnt", "image": "x"})
 
 
-@pytest.mark.parametrize(("key", "value"), [("root", ""), ("slots", 0), ("min_free", "lots"), ("shell", "\0")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("root", ""),
+        ("slots", 0),
+        ("min_free", "lots"),
+        ("shell", "\0"),
+        ("keep", -1),
+        ("keep_days", -1),
+        ("keep_free", ""),
+    ],
+)
 def test_an_option_that_cannot_be_meant_is_named(fs: FakeFilesystem, key: str, value: object) -> None:
     assert not fs.exists(FILE)
     with pytest.raises(UsageError, match=f"--{key.replace('_', '-')} "):
@@ -91,3 +122,13 @@ def test_an_option_that_cannot_be_meant_is_named(fs: FakeFilesystem, key: str, v
 )
 def test_sizes(text: object, count: int) -> None:
     assert config.parse_size(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("20G", 20 * 2**30), (" 10 % ", 10240), ("0.5%", 512), ("99.9%", 102297), (7, 7), ("7", 7)]
+)
+def test_amounts_of_space_are_sizes_or_parts_of_the_filesystem(text: object, count: int) -> None:
+    found = config.parse_space(text)
+    assert found is not None
+    assert found.of(102400) == count
+    assert str(found) == (f"{text} bytes" if text in (7, "7") else str(text).strip())

@@ -41,6 +41,7 @@ ESP = click.option(
     "--esp", metavar="PLACE", envvar="SYSMUT_ESP", help="The system partition: where it is mounted, or its device."
 )
 FORCE = click.option("--force", is_flag=True, help="Do it even if it would not boot.")
+YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 VOLUME = click.option(
     "--volume",
     metavar="NAME",
@@ -49,6 +50,22 @@ VOLUME = click.option(
 )
 KERNEL = click.option(
     "--kernel", metavar="NAME", envvar="SYSMUT_KERNEL", help="The kernel to boot where there are several."
+)
+_RETENTION = (
+    click.option("--keep", type=int, metavar="N", envvar="SYSMUT_KEEP", help="Keep the N newest, referred to or not."),
+    click.option("--keep-days", type=float, metavar="DAYS", envvar="SYSMUT_KEEP_DAYS", help="Keep what is younger."),
+    click.option(
+        "--keep-free",
+        metavar="SIZE",
+        envvar="SYSMUT_KEEP_FREE",
+        help="Keep them while so much is free, as 20G or 10%; else the oldest go.",
+    ),
+)
+_INSIDE = (
+    click.option("--shell", metavar="PATH", envvar="SYSMUT_SHELL", help="The shell, in the generation."),
+    click.option("--environment", "-e", metavar="NAME", multiple=True, help="Pass this variable in."),
+    click.option("--mount", "mounts", metavar="SRC[:DST][:rw]", multiple=True, help="Show this path of the host."),
+    click.option("--resolver", metavar="FILE", help="What is /etc/resolv.conf in it; empty for none."),
 )
 _SESSION = (
     click.option(
@@ -61,10 +78,7 @@ _SESSION = (
     click.option("--drop-if-unchanged", is_flag=True, help="Discard it if nothing but fstab differs."),
     click.option("--keep-failed", is_flag=True, help="Leave a failed generation for inspection."),
     click.option("--description", metavar="TEXT", default="", help="What the generation is for."),
-    click.option("--shell", metavar="PATH", envvar="SYSMUT_SHELL", help="The shell, in the generation."),
-    click.option("--environment", "-e", metavar="NAME", multiple=True, help="Pass this variable in."),
-    click.option("--mount", "mounts", metavar="SRC[:DST][:rw]", multiple=True, help="Show this path of the host."),
-    click.option("--resolver", metavar="FILE", help="What is /etc/resolv.conf in it; empty for none."),
+    *_INSIDE,
     FORCE,
     MIN_FREE,
     SLOTS,
@@ -85,6 +99,12 @@ def _all(decorators: tuple[Callable[[_Function], _Function], ...]) -> Callable[[
 
 common: Callable[[_Function], _Function] = _all((*_PLACE, *_OUTPUT))
 """Which top level, and how to report: every command has these."""
+
+retention: Callable[[_Function], _Function] = _all(_RETENTION)
+"""What syscln keeps although nothing refers to it."""
+
+inside: Callable[[_Function], _Function] = _all(_INSIDE)
+"""What a program sees that is run in a generation."""
 
 session: Callable[[_Function], _Function] = _all(_SESSION)
 """How a session goes."""

@@ -1,5 +1,6 @@
 """`syscln`: delete the generations that nothing refers to any more."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -8,11 +9,13 @@ import click
 from sysmut import __version__
 from sysmut.cli import options
 from sysmut.cli.frame import Console, leave, require_root, run
+from sysmut.cli.progress import Progress
 from sysmut.errors import SysmutError
 
 
 @click.command("syscln", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("-n", "--dry-run", is_flag=True, help="Say of every generation what keeps it, or why it goes.")
+@options.retention
 @options.ESP
 @options.VOLUME
 @options.KERNEL
@@ -21,23 +24,28 @@ from sysmut.errors import SysmutError
 def command(dry_run: bool, **values: Any) -> int:
     """Delete the generations that nothing refers to any more, and old link sets.
 
-    What is in a slot, pinned, on trial, open in a session, booted or mounted anywhere is kept. It is
-    silent where there was nothing to do.
+    What is in a slot, pinned, on trial, open in a session, booted or mounted anywhere is kept. Of the rest, what
+    --keep or --keep-days asks for is kept too, and with --keep-free alone all that is sealed. It is silent where
+    there was nothing to do.
     """
     require_root()
     from sysmut import cleanup, toplevel
 
     console = options.console(values)
     config = options.settings(values)
-    with toplevel.opened(config) as top, toplevel.locked(top):
-        if config.esp is not None and not dry_run:
-            _repair_menu(console, top, config)
-        planned = cleanup.plan(*cleanup.survey(top))
-        if dry_run:
-            _preview(console, cleanup.without_sessions(top, planned))
-            return 0
-        report = cleanup.execute(top, planned)
-    return _report(console, report)
+    retention = cleanup.Retention.of(config)
+    with toplevel.opened(config) as top, Progress(wanted=not console.quiet and not console.as_json) as progress:
+        with toplevel.locked(top):
+            if config.esp is not None and not dry_run:
+                _repair_menu(console, top, config)
+            planned = cleanup.plan(*cleanup.survey(top, described=retention.given), retention)
+            if dry_run:
+                _preview(console, cleanup.without_sessions(top, planned))
+                return 0
+            report = cleanup.execute(top, planned.at_once, progress.show)
+        cleanup.make_room(top, retention, report, progress.show)
+        write_down(top, console, "collected", report)
+    return report_deletion(console, report)
 
 
 def _repair_menu(console: Console, top: Any, config: Any) -> None:
@@ -66,7 +74,15 @@ def _preview(console: Console, planned: Any) -> None:
         console.data(f"delete  links/{name}  not in force")
 
 
-def _report(console: Console, report: Any) -> int:
+def write_down(top: Any, console: Console, event: str, report: Any) -> None:
+    """Write what was deleted into the history."""
+    from sysmut import history
+
+    if report.deleted:
+        history.note(top, event, console.note, generations=report.deleted)
+
+
+def report_deletion(console: Console, report: Any) -> int:
     """Say what was done. Raises the first failure, with all that was done in its details."""
     from sysmut.layout import shown
 
@@ -76,28 +92,41 @@ def _report(console: Console, report: Any) -> int:
         "link_sets": report.link_sets,
         "kept": [{"name": name, "reason": shown(reason)} for name, reason in report.kept],
         "failed": [{"name": name, "reason": shown(error.message)} for name, error in report.failed],
+        "shortfall": None if report.shortfall is None else dataclasses.asdict(report.shortfall),
     }
+    if report.shortfall is not None:
+        free, wanted = report.shortfall.free_bytes // 2**20, report.shortfall.wanted_bytes // 2**20
+        console.warn(f"{free} MiB are free, fewer than the {wanted} MiB of keep_free: {report.shortfall.reason}")
     if console.as_json:
         if not report.failed:
             console.json({"version": 1, **told})
     elif report.deleted:
         count = len(report.deleted)
         console.note(f"deleted {count} generation{'' if count == 1 else 's'}")
-    for name in report.deleted:
-        console.detail(f"deleted {name}")
-    for name in report.link_sets:
-        console.detail(f"deleted links/{name}")
-    for name, reason in report.kept:
-        console.detail(shown(f"kept {name}: {reason}"))
+    _explain(console, report)
     if not report.failed:
         return 0
     name, error = report.failed[0]
     more = f" (and {len(report.failed) - 1} more)" if len(report.failed) > 1 else ""
-    for other, problem in report.failed[1:]:
-        console.detail(shown(f"not deleted: {other}: {problem.message}"))
     failure = SysmutError(f"not deleted: {name}: {error.message}{more}", hint=error.hint, status=error.status)
     failure.details = told
     raise failure
+
+
+def _explain(console: Console, report: Any) -> None:
+    """Every generation and why, where it was asked for."""
+    from sysmut.layout import shown
+
+    for name in report.deleted:
+        console.detail(shown(f"deleted {name}: {', '.join(report.reasons[name])}"))
+    for name in report.link_sets:
+        console.detail(f"deleted links/{name}: not in force")
+    for name, reason in report.kept:
+        console.detail(shown(f"kept {name}: {reason}"))
+    for name, problem in report.failed[1:]:
+        console.detail(shown(f"not deleted: {name}: {problem.message}"))
+    for name in sorted(report.reasons.keys() - report.tried):
+        console.detail(shown(f"kept {name}: {', '.join(report.reasons[name])}"))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
