@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 
 MS_RDONLY = 0x1
 MS_NOSUID = 0x2
@@ -50,6 +51,12 @@ FS_IOC_FIEMAP = 0xC020660B
 FIEMAP_FLAG_SYNC = 0x1
 
 BTRFS_IOC_TREE_SEARCH_V2 = 0xC0709411
+
+# struct btrfs_ioctl_send_args: send_fd, clone_sources_count, clone_sources (a pointer), parent_root, flags,
+# version, reserved. Laid out as C does it, for the pointer's size is in the ioctl's number.
+_SEND_ARGS = struct.Struct("qQPQQI28x")
+BTRFS_IOC_SEND = 0x40009426 | _SEND_ARGS.size << 16
+BTRFS_SEND_FLAG_NO_FILE_DATA = 0x1
 
 LOOP_CONFIGURE = 0x4C0A
 LOOP_CLR_FD = 0x4C01
@@ -176,23 +183,62 @@ def tree_search(fd: int, inode: int, kind: int, start: int, path: str) -> list[t
     """Items of one type that an inode has in the btrfs subvolume that `fd` is on: (key's offset, content),
     ascending from the offset `start`. As many as fit into 64 KiB; empty if there are none. Root is needed.
     """
-    # struct btrfs_ioctl_search_args_v2: the key (tree 0 is that of fd; range of inodes, of offsets, of
-    # transactions, of types; how many items; reserved), then the size of the buffer, which follows.
+    found, _ = _search(fd, 0, (inode, kind, start), (inode, kind, 2**64 - 1), kind, path)
+    return [(offset, content) for _, offset, content in found]
+
+
+def tree_items(fd: int, tree: int, kind: int, path: str) -> Iterator[tuple[int, int, bytes]]:
+    """Every item of one type in a tree of the btrfs filesystem that `fd` is on: (key's object id, key's offset,
+    content), ascending. Nothing where there is no such tree. Root is needed."""
+    most = 2**64 - 1
+    low: tuple[int, int, int] | None = (0, kind, 0)
+    while low is not None:
+        try:
+            found, low = _search(fd, tree, low, (most, kind, most), kind, path)
+        except FileNotFoundError:
+            return
+        yield from found
+
+
+def _search(
+    fd: int, tree: int, low: tuple[int, int, int], high: tuple[int, int, int], kind: int, path: str
+) -> tuple[list[tuple[int, int, bytes]], tuple[int, int, int] | None]:
+    """The items of one type between two keys (object id, type, offset), as many as fit into 64 KiB together with
+    those of other types between them, and the key to go on from: None at the end. Tree 0 is that of the
+    subvolume that `fd` is on."""
+    # struct btrfs_ioctl_search_args_v2: the key (tree; range of object ids, of offsets, of transactions, of types;
+    # how many items; reserved), then the size of the buffer, which follows.
     head = struct.Struct("=7Q4I32xQ")
-    item = struct.Struct("=QQQII")  # struct btrfs_ioctl_search_header: transid, inode, offset, type, length
+    item = struct.Struct("=QQQII")  # struct btrfs_ioctl_search_header: transid, object id, offset, type, length
     buffer = bytearray(head.size + 2**16)
-    last = 2**64 - 1
-    head.pack_into(buffer, 0, 0, inode, inode, start, last, 0, last, kind, kind, 2**32 - 1, 0, 2**16)
+    limits = (low[0], high[0], low[2], high[2], 0, 2**64 - 1, low[1], high[1])
+    head.pack_into(buffer, 0, tree, *limits, 2**32 - 1, 0, 2**16)
     _ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, buffer, path)
     (count,) = struct.unpack_from("=I", buffer, 64)
     found = []
     place = head.size
+    key = (0, 0, 0)
     for _ in range(count):
-        _, _, offset, _, length = item.unpack_from(buffer, place)
+        _, number, offset, what, length = item.unpack_from(buffer, place)
         place += item.size
-        found.append((offset, bytes(buffer[place : place + length])))
+        if what == kind:
+            found.append((number, offset, bytes(buffer[place : place + length])))
         place += length
-    return found
+        key = (number, what, offset)
+    number, what, offset = key
+    following = (number, what, offset + 1) if offset < 2**64 - 1 else (number, what + 1, 0)
+    return found, following if count and following <= high else None
+
+
+def send(fd: int, parent_root: int, out_fd: int, path: str) -> None:
+    """Write to `out_fd` the send stream (version 1, without file data) that makes of the subvolume with the id
+    `parent_root` the one whose root is open as `fd`. Both are read-only. Root is needed.
+
+    Returns when all is written: where `out_fd` is a pipe, another thread reads it. EAGAIN says that a balance
+    or a deduplication is in the way, ENAMETOOLONG that a path in it is too long.
+    """
+    arguments = _SEND_ARGS.pack(out_fd, 0, 0, parent_root, BTRFS_SEND_FLAG_NO_FILE_DATA, 0)
+    _ioctl(fd, BTRFS_IOC_SEND, bytearray(arguments), path)
 
 
 def open_loop(path: str) -> int | None:

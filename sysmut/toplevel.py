@@ -64,6 +64,11 @@ class TopLevel:
         status = os.fstatvfs(self.fd)
         return max(0, status.f_bavail * status.f_frsize - self._pending())
 
+    def size(self) -> int:
+        """Bytes that the filesystem has for data."""
+        status = os.fstatvfs(self.fd)
+        return status.f_blocks * status.f_frsize
+
     def _pending(self) -> int:
         """Bytes that have been written, but have no place on the disk yet: fstatvfs(2) counts them as free."""
         for kind in ("data", "mixed"):  # the latter where data and metadata share their block groups

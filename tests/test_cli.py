@@ -102,7 +102,7 @@ def test_status_says_what_is_amiss(lab: Lab) -> None:
     assert number == 5
     subprocess.run(["btrfs", "subvolume", "set-default", lab.top / "commons/@home"], check=True)
     said = lab.sysmut("status").stdout
-    assert "note: a slot leads nowhere" in said
+    assert "warning: a slot leads nowhere" in said
     assert "  3  (leads nowhere: its generation is gone)" in said
     assert "warning: the filesystem's default subvolume is" in said
     subprocess.run(["btrfs", "subvolume", "set-default", "5", lab.top], check=True)

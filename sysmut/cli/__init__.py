@@ -23,15 +23,38 @@ from sysmut import __version__  # noqa: E402
 from sysmut.cli import frame  # noqa: E402
 from sysmut.errors import UsageError  # noqa: E402
 
-VERBS = {
-    "activate": "Make a generation slot 0.",
-    "check": "Say whether generations would boot.",
-    "init": "Make a top level and take in the first generation.",
-    "refind": "Print the boot menu for rEFInd, or put it on the system partition.",
-    "rollback": "Make the generation before slot 0 slot 0 again.",
-    "run": "Run one command in a new generation and publish it.",
-    "status": "Show what is booted, the slots, and what waits for syscln.",
+GROUPS = {
+    "Change": {
+        "run": "Run one command in a new generation and publish it.",
+        "activate": "Make a generation slot 0.",
+        "rollback": "Make the generation before slot 0 slot 0 again.",
+    },
+    "Look": {
+        "status": "Show what is booted, the slots, and what waits for syscln.",
+        "list": "List the generations, newest first.",
+        "show": "Tell all about one generation.",
+        "diff": "Show what differs between two generations.",
+        "log": "Show what has happened.",
+        "check": "Say whether generations would boot.",
+        "shell": "Open a shell in a generation, to look around: nothing can be changed.",
+        "mount": "Mount a generation, read-only.",
+        "umount": "Unmount what `mount` has mounted.",
+    },
+    "Keep": {
+        "pin": "Keep a generation, by a name that the boot menu offers.",
+        "unpin": "Take a pin away.",
+        "describe": "Say what a generation is for.",
+        "delete": "Delete generations that nothing refers to.",
+    },
+    "Set up": {
+        "init": "Make a top level and take in the first generation.",
+        "refind": "Print the boot menu for rEFInd, or put it on the system partition.",
+        "completion": "Print what makes a shell complete sysmut's command lines.",
+    },
 }
+"""The verbs, as `--help` lists them."""
+
+VERBS = {name: said for group in GROUPS.values() for name, said in group.items()}
 SESSION = "session"
 
 _EPILOG = """\
@@ -75,8 +98,9 @@ class _Verbs(click.Group):
         return [SESSION, *args]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        for title, verbs in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(verbs.items()))
 
 
 def _refuse_misspelt(name: str) -> None:

@@ -35,7 +35,7 @@ def command(names: tuple[str, ...], **values: Any) -> int:
         found = [*checking.filesystem(top, state)]
         for name in dict.fromkeys(wanted):
             found += checking.generation(top, name, config, kernel=system)
-        found += _of_menu(top, config, state)
+        found += of_menu(top, config, state)
     errors = [finding for finding in found if finding.severity == "error"]
     if console.as_json:
         _tell_json(console, found, wanted, system=system)
@@ -47,7 +47,7 @@ def command(names: tuple[str, ...], **values: Any) -> int:
     raise SysmutError(f"would not boot: {'; '.join(doomed)}", status=BadData.status)
 
 
-def _of_menu(top: Any, config: Any, state: Any) -> list[Any]:
+def of_menu(top: Any, config: Any, state: Any) -> list[Any]:
     """What is found of the boot menu, where the settings name the system partition."""
     from sysmut import menu
     from sysmut.boot.finding import Findings

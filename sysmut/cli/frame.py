@@ -33,6 +33,10 @@ class Console:
         """A line of what was asked for."""
         _write(sys.stdout, line)
 
+    def fields(self, values: Sequence[str]) -> None:
+        """A line of what was asked for, for a script: fields with a tab between them."""
+        _write(sys.stdout, "\t".join(map(printable, values)), escape=False)
+
     def json(self, value: Any) -> None:
         """What was asked for, as JSON."""
         _write(sys.stdout, json.dumps(value, indent=2), escape=False)

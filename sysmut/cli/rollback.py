@@ -13,15 +13,16 @@ from sysmut.cli.frame import require_root
 @click.argument("generation", required=False, metavar="[GENERATION]")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
 @options.FORCE
+@options.YES
 @options.ESP
 @options.VOLUME
 @options.KERNEL
 @options.common
-def command(generation: str | None, dry_run: bool, **values: Any) -> None:
+def command(generation: str | None, dry_run: bool, yes: bool, **values: Any) -> int:
     """Make the generation before slot 0 slot 0 again.
 
     Without GENERATION, that is the booted one where a fallback is booted, else the first that differs
     from slot 0; doing it twice changes nothing. With GENERATION, it is the same as activate.
     """
     require_root()
-    make_first(generation, dry_run, values)
+    return make_first(generation, dry_run, yes, values)

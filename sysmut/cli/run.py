@@ -10,17 +10,23 @@ from sysmut.cli.session import carry_out
 from sysmut.errors import UsageError
 
 
-class _Command(click.Command):
+class BeforeDashes(click.Command):
     """Keeps what comes after `--` apart from what comes before."""
+
+    needed = False
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
             position = args.index("--")
             ctx.meta["sysmut.argv"] = tuple(args[position + 1 :])
             args = args[:position]
-        elif not {"-h", "--help"} & set(args):
+        elif self.needed and not {"-h", "--help"} & set(args):
             raise UsageError("put -- before the command", hint="sysmut run [OPTIONS] [SLOT] -- COMMAND [ARGUMENT]...")
         return super().parse_args(ctx, args)
+
+
+class _Command(BeforeDashes):
+    needed = True
 
 
 @click.command("run", cls=_Command, options_metavar="[OPTIONS]")

@@ -1,43 +1,15 @@
 """One value that tells how a system stands; as text and as JSON."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sysmut import btrfs, generations, layout
+from sysmut import layout
 from sysmut.generations import State
-from sysmut.toplevel import TopLevel
+from sysmut.status.glance import LEVELS, Problem
+from sysmut.status.model import Status, collect
+from sysmut.text import counted, size
 
-
-@dataclass(frozen=True)
-class Status:
-    """How a system stands."""
-
-    filesystem: str
-    state: State
-    booted: str | None
-    """The generation that runs; None where the running system is not of this filesystem."""
-    waiting: tuple[str, ...]
-    """What syscln would delete."""
-    free: int
-    """Bytes."""
-    default_subvolume: int
-    records: Mapping[str, Mapping[str, Any]]
-    """Generation -> its record, of those in a slot."""
-
-
-def collect(top: TopLevel, state: State, waiting: tuple[str, ...]) -> Status:
-    """How the system stands; `waiting` is what a plan of the cleanup room would delete."""
-    records = {name: generations.read_record(top, name) for name in state.referenced}
-    return Status(
-        filesystem=top.filesystem,
-        state=state,
-        booted=generations.booted(top),
-        waiting=waiting,
-        free=top.free(),
-        default_subvolume=btrfs.default_subvolume(top.fd),
-        records={name: record for name, record in records.items() if record is not None},
-    )
+__all__ = ["Status", "collect", "slot_lines", "to_json", "to_text"]
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -51,6 +23,8 @@ def to_json(status: Status) -> dict[str, Any]:
         "pins": dict(status.state.pins),
         "trial": status.state.trial,
         "waiting": list(status.waiting),
+        "generations": status.number,
+        "size_bytes": status.total,
         "free_bytes": status.free,
         "default_subvolume": status.default_subvolume,
         "records": dict(status.records),
@@ -73,8 +47,8 @@ def slot_lines(state: State, booted: str | None, records: Mapping[str, Mapping[s
     return [f"  {number}  {shown}  {notes:{width}}  {said}".rstrip() for number, shown, notes, said in rows]
 
 
-def to_text(status: Status) -> list[str]:
-    """The value as a person reads it, with what to do where something is amiss."""
+def to_text(status: Status, problems: Sequence[Problem]) -> list[str]:
+    """The value as a person reads it, with what a glance has found to be amiss."""
     state = status.state
     booted = status.booted or "not a generation of this filesystem"
     lines = [
@@ -87,29 +61,7 @@ def to_text(status: Status) -> list[str]:
     lines += [f"pin         {pin} -> {name}" for pin, name in state.pins.items()]
     lines += [f"trial       {state.trial}"] if state.trial else []
     count = len(status.waiting)
-    waiting = f"{count} generation{'s' if count != 1 else ''} for syscln to delete" if count else "nothing for syscln"
-    lines += [f"waiting     {waiting}", f"free        {_size(status.free)}"]
-    return lines + _advice(status)
-
-
-def _advice(status: Status) -> list[str]:
-    lines = []
-    if status.booted is not None and status.booted != status.state.slots[0]:
-        lines.append("note: the running system is not slot 0; a reboot brings slot 0")
-    if None in status.state.slots:
-        lines.append("note: a slot leads nowhere; the next session or activation drops it from the slots")
-    if status.default_subvolume != btrfs.FS_TREE:
-        lines.append(
-            f"warning: the filesystem's default subvolume is {status.default_subvolume}, and rEFInd boots only "
-            "from 5: btrfs subvolume set-default 5 /"
-        )
-    return lines
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
+    waiting = f"{counted(count, 'generation')} for syscln to delete" if count else "nothing for syscln"
+    lines += [f"waiting     {waiting}", f"free        {size(status.free)} of {size(status.total)}"]
+    lines += [f"{LEVELS[problem.level].lower()}: {problem.message}" for problem in problems]
+    return lines if problems else [*lines, "all is well"]

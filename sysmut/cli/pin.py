@@ -1,0 +1,73 @@
+"""`sysmut pin X [NAME]`, and what `sysmut unpin` shares with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from sysmut.cli import naming, options
+from sysmut.cli.frame import Console, require_root
+from sysmut.errors import UsageError
+
+
+@click.command("pin")
+@naming.GENERATION
+@click.argument("name", required=False, metavar="[NAME]")
+@options.ESP
+@options.VOLUME
+@options.KERNEL
+@options.common
+def command(generation: str, name: str | None, **values: Any) -> None:
+    """Keep a generation, by a name that the boot menu offers.
+
+    syscln does not delete it, and every command takes NAME for it. Without NAME, that is its id.
+    """
+    require_root()
+    from sysmut import generations
+    from sysmut.cli import SESSION, VERBS
+
+    if name in (*VERBS, SESSION):
+        raise UsageError(f"a pin cannot be called {name!r}, which is a command", hint="take another name")
+
+    def change(top: Any, state: Any) -> tuple[Any, dict[str, Any]]:
+        target = generations.find(state, generation, generations.booted(top))
+        chosen = target if name is None else name
+        after = generations.pin(top, state, target, chosen)
+        return after, {"pin": chosen, "generation": target}
+
+    changed = change_pins("pinned", change, values)
+    if changed is not None:
+        console, facts = changed
+        console.note(f"generation {facts['generation']} is pinned as {facts['pin']}")
+
+
+def change_pins(
+    event: str, change: Callable[[Any, Any], tuple[Any, dict[str, Any]]], values: dict[str, Any]
+) -> tuple[Console, dict[str, Any]] | None:
+    """Change the pins under the lock, and have the menu follow. `change` is given the top level and the state, and
+    returns the state then and what it did; that is returned, with where to tell it: None if it has been told."""
+    from sysmut import generations, history, menu, toplevel
+    from sysmut.boot import checking
+    from sysmut.signals import Interrupts
+
+    console = options.console(values)
+    config = options.settings(values)
+    with Interrupts() as interrupts, toplevel.opened(config) as top:
+        with toplevel.locked(top, interrupts.check):
+            before = generations.read(top)
+            after, facts = change(top, before)
+            dangling = facts.pop("dangling", False)
+            changed = dangling or dict(after.pins) != dict(before.pins)
+            if changed:
+                history.note(top, event, console.note, **facts)
+                menu.repair(top, config, after, console.note, console.warn)
+        by_hand = changed and config.esp is None and checking.is_to_boot(top, after.slots)
+    if console.as_json:
+        console.json({"version": 1, "changed": changed, **facts, "pins": dict(after.pins)})
+        return None
+    if not changed:
+        console.note(f"nothing to do: generation {facts['generation']} is pinned as {facts['pin']} already")
+        return None
+    if by_hand:
+        console.note("the boot menu does not know of it yet: sysmut refind --install")
+    return console, facts
