@@ -33,6 +33,7 @@ def pytest_runtest_makereport(
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-table", action="store_true", help="write the table of docs/reliability.md anew")
+    parser.addoption("--write-golden", action="store_true", help="write the golden files of the JSON anew")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

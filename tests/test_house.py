@@ -17,12 +17,12 @@ PACKAGE = Path(__file__).parents[1] / "sysmut"
 REFIND = PACKAGE.parent / "refind"
 
 FLOORS = (
-    {"errors", "gpt", "layout", "syscalls", "zstd"},
+    {"errors", "gpt", "layout", "syscalls", "text", "zstd"},
     {"btrfs", "compare", "config", "disks", "extents", "fstab", "image", "inroot", "mounts", "signals"},
-    {"sandbox", "toplevel"},
-    {"generations"},
+    {"packages", "sandbox", "toplevel"},
+    {"generations", "history"},
     {"boot"},
-    {"cleanup", "install", "menu", "session", "status"},
+    {"changes", "cleanup", "install", "menu", "overview", "session", "status"},
     {"cli"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

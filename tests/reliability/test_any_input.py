@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from refind.parse import parse
-from sysmut import config, fstab, generations, layout, mounts, status
+from sysmut import config, fstab, generations, layout, mounts, overview, status
 from sysmut.boot import programs
 from sysmut.cli.frame import printable
 from sysmut.config import Config
@@ -569,10 +569,17 @@ def test_any_record_can_be_shown_as_text_and_as_json(times: int, search: Search,
         with top_level(disk.top) as top:
             record = generations.read_record(top, FIRST)
             state = generations.read(top)
-        told = status.Status("u", state, None, (), 0, 5, {} if record is None else {FIRST: record})
-        assert len(status.to_text(told)) >= 9
-        text = json.dumps(status.to_json(told), indent=2)
-        assert json.loads(text, parse_constant=pytest.fail)["version"] == 1
+            fates = overview.Fates({FIRST: ("slot 0",)}, frozenset(), frozenset(), {})
+            (entry,) = overview.collect(top, state, None, fates, {}, Config())
+            details = overview.details(top, entry, [entry], None)
+        told = status.Status("u", state, None, (), 1, 0, 0, 5, {} if record is None else {FIRST: record})
+        assert len(status.to_text(told, [])) >= 9
+        assert len(overview.lines([entry], overview.Layout(0, 80))) == 2
+        assert len(overview.fields(entry)) == 8
+        assert overview.details_to_lines(details, 0)
+        for value in (status.to_json(told), overview.details_to_json(details)):
+            text = json.dumps(value, indent=2)
+            assert json.loads(text, parse_constant=pytest.fail)["version"] == 1
 
     try:
         search(check, 300 * times, inputs.RECORDS, always=[(b'{"a": 1e999}',), (b'{"a": NaN}',)])
