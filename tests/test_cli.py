@@ -104,7 +104,7 @@ def test_status_says_what_is_amiss(lab: Lab) -> None:
     said = lab.sysmut("status").stdout
     assert "warning: a slot leads nowhere" in said
     assert "  3  (leads nowhere: its generation is gone)" in said
-    assert "warning: the filesystem's default subvolume is" in said
+    assert "critical: the filesystem's default subvolume is" in said
     subprocess.run(["btrfs", "subvolume", "set-default", "5", lab.top], check=True)
     lab.session(":")
     assert None not in lab.json("status")["slots"]

@@ -359,6 +359,18 @@ def test_the_number_of_slots_makes_it_stale(system: Lab, esp: Path) -> None:
     assert b"Fallback 2" not in (esp / "EFI/refind/sysmut.conf").read_bytes()
 
 
+def test_a_pin_is_in_the_menu_at_once_and_gone_with_it(system: Lab, esp: Path) -> None:
+    install(system, esp)
+    menu = esp / "EFI/refind/sysmut.conf"
+    done = system.sysmut("pin", "1", "good", environment=named(esp))
+    assert "the boot menu was brought up to date" in done.stderr
+    assert b"/pins/good/@" in menu.read_bytes()
+    done = system.sysmut("unpin", "good", environment=named(esp))
+    assert "the boot menu was brought up to date" in done.stderr
+    assert b"/pins/good/@" not in menu.read_bytes()
+    assert "sysmut refind --install" in system.sysmut("pin", "1", "good").stderr
+
+
 def test_a_menu_that_cannot_be_written_keeps_the_generation_and_changes_nothing(system: Lab, esp: Path) -> None:
     install(system, esp)
     (esp / "EFI").rename(esp / "gone")

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
@@ -13,6 +13,8 @@ from sysmut.errors import Busy
 
 _DECLINED = 1
 """The status where the answer was no."""
+
+_OVERTAKEN = "another session published meanwhile, and nothing has changed"
 
 
 @click.command("activate")
@@ -37,68 +39,103 @@ def command(generation: str, dry_run: bool, yes: bool, **values: Any) -> int:
 def make_first(name: str | None, dry_run: bool, yes: bool, values: dict[str, Any]) -> int:
     """Make the generation of that name slot 0; without a name, the one that a rollback goes to. The exit status."""
     from sysmut import toplevel
+    from sysmut.signals import Interrupts
 
-    console = options.console(values)
-    force = values.pop("force")
-    config = options.settings(values)
-    with toplevel.opened(config) as top:
-        choice = _choose(console, top, config, name, dry_run=dry_run)
-        if choice.target is not None and choice.after.slots != choice.before.slots:
-            _require_bootable(console, top, choice.before, choice.target, config, force=force)
-            told = _tell_impact(console, top, choice, config)
-            if not dry_run:
-                if not yes and _is_to_ask(console) and not _confirmed():
-                    console.note("nothing has changed")
-                    return _DECLINED
-                return _carry_out(console, top, choice, config, told)
-        else:
-            told = None
+    work = _Work(options.console(values), name, dry_run, values.pop("force"), options.settings(values))
+    console = work.console
+    with toplevel.opened(work.config) as top:
+        asked = None
+        if not yes and not dry_run and _is_to_ask(console):
+            with Interrupts() as interrupts, toplevel.locked(top, interrupts.check):
+                asked = _choose(work, top, told=True)
+            if asked.changes and not _confirmed():  # the lock is not held meanwhile
+                console.note("nothing has changed")
+                return _DECLINED
+        with Interrupts() as interrupts, toplevel.locked(top, interrupts.check):
+            choice = _choose(work, top, told=asked is None)
+            if asked is not None and asked.after.slots != choice.after.slots:
+                raise Busy(_OVERTAKEN, hint="see sysmut status, and try again")
+            outcome = _Outcome(choice.after)
+            if choice.changes and not dry_run:
+                outcome = _carry_out(work, top, choice, interrupts)
     if choice.target is None and not console.as_json:
         console.note(_why_not(choice.before))
-    else:
-        _report(console, choice, choice.after, told, [], dry_run=dry_run)
+        return 0
+    _report(work, choice, outcome)
+    for line in outcome.said:
+        console.note(line)
+    for line in outcome.warnings:
+        console.warn(line)
     return 0
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is asked for."""
+
+    console: Console
+    name: str | None
+    dry_run: bool
+    force: bool
+    config: Any
 
 
 @dataclass(frozen=True)
 class _Choice:
     """What is to be slot 0."""
 
-    verb: str
     before: Any
     """The state."""
     booted: str | None
     target: str | None
     """The generation; None where there is none to go back to."""
     after: Any
+    impact: dict[str, Any] | None = None
+    """As JSON has it."""
+
+    @property
+    def changes(self) -> bool:
+        return self.target is not None and self.after.slots != self.before.slots
 
 
-def _choose(console: Console, top: Any, config: Any, name: str | None, *, dry_run: bool) -> _Choice:
-    from sysmut import generations, menu, toplevel
-    from sysmut.signals import Interrupts
+@dataclass(frozen=True)
+class _Outcome:
+    """What came of it."""
 
-    with Interrupts() as interrupts, toplevel.locked(top, interrupts.check):
-        before = generations.read(top)
-        booted = generations.booted(top)
-        if not dry_run:
-            menu.repair(top, config, before, console.note, console.warn)
-        if name is None:
-            target = generations.rollback_target(top, before, booted)
-        else:
-            target = generations.find(before, name, booted)
-        after = before if target is None else generations.preview(top, before, target)
-    verb = click.get_current_context().info_name or ""
-    return _Choice(verb, before, booted, target, after)
+    state: Any
+    said: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
-def _tell_impact(console: Console, top: Any, choice: _Choice, config: Any) -> dict[str, Any] | None:
+def _choose(work: _Work, top: Any, *, told: bool) -> _Choice:
+    """What is to be slot 0, if it would boot; and, if it is to be told, what will be different. The lock is held."""
+    from sysmut import generations, menu
+
+    console = work.console
+    before = generations.read(top)
+    booted = generations.booted(top)
+    if not work.dry_run:
+        menu.repair(top, work.config, before, console.note, console.warn)
+    if work.name is None:
+        target = generations.rollback_target(top, before, booted)
+    else:
+        target = generations.find(before, work.name, booted)
+    after = before if target is None else generations.preview(top, before, target)
+    choice = _Choice(before, booted, target, after)
+    if not choice.changes or not told:
+        return choice
+    _require_bootable(console, top, before, target, work.config, force=work.force)
+    return replace(choice, impact=_tell_impact(work, top, choice))
+
+
+def _tell_impact(work: _Work, top: Any, choice: _Choice) -> dict[str, Any] | None:
     """Say what will be different; as JSON has it. Nothing where nobody listens."""
     from sysmut.changes import impact
 
-    first = choice.before.slots[0]
+    first, console = choice.before.slots[0], work.console
     if first is None or (console.quiet and not console.as_json):
         return None
-    found = impact.impact(top, first, choice.target or "", config)
+    found = impact.impact(top, first, choice.target or "", work.config)
     if not console.as_json:
         for line in impact.to_lines(found):
             console.note(line)
@@ -115,28 +152,17 @@ def _confirmed() -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _carry_out(console: Console, top: Any, choice: _Choice, config: Any, told: dict[str, Any] | None) -> int:
-    from sysmut import generations, history, menu, toplevel
-    from sysmut.signals import Interrupts
+def _carry_out(work: _Work, top: Any, choice: _Choice, interrupts: Any) -> _Outcome:
+    """Make it slot 0. The lock is held."""
+    from sysmut import generations, history, menu
 
     said: list[str] = []
     warnings: list[str] = []
-    with Interrupts() as interrupts, toplevel.locked(top, interrupts.check):
-        before = generations.read(top)
-        if before != choice.before and before.slots != choice.before.slots:
-            raise Busy(
-                "another session published meanwhile, and nothing has changed", hint="see sysmut status, and try again"
-            )
-        around = menu.kept_right(top, config, before, said.append, warnings.append)
-        after = generations.activate(top, before, choice.target or "", interrupts.check, around)
-        event = "rolled back" if choice.verb == "rollback" else "activated"
-        history.note(top, event, console.note, generation=choice.target, instead_of=before.slots[0])
-    _report(console, choice, after, told, warnings, dry_run=False)
-    for line in said:
-        console.note(line)
-    for line in warnings:
-        console.warn(line)
-    return 0
+    around = menu.kept_right(top, work.config, choice.before, said.append, warnings.append)
+    after = generations.activate(top, choice.before, choice.target or "", interrupts.check, around)
+    event = "rolled back" if click.get_current_context().info_name == "rollback" else "activated"
+    history.note(top, event, said.append, generation=choice.target, instead_of=choice.before.slots[0])
+    return _Outcome(after, said, warnings)
 
 
 def _require_bootable(console: Console, top: Any, state: Any, target: Any, config: Any, *, force: bool) -> None:
@@ -156,22 +182,21 @@ def _why_not(state: Any) -> str:
     )
 
 
-def _report(
-    console: Console, choice: _Choice, after: Any, told: dict[str, Any] | None, warnings: list[str], *, dry_run: bool
-) -> None:
+def _report(work: _Work, choice: _Choice, outcome: _Outcome) -> None:
     from sysmut.status import slot_lines
 
-    changed = after.slots != choice.before.slots
+    console, after = work.console, outcome.state
     if console.as_json:
-        facts = {"changed": changed, "dry_run": dry_run, "current": after.link_set, "slots": list(after.slots)}
-        console.json({"version": 1, **facts, "impact": told, "warnings": warnings})
+        facts = {"changed": choice.changes, "dry_run": work.dry_run, "current": after.link_set}
+        slots = list(after.slots)
+        console.json({"version": 1, **facts, "slots": slots, "impact": choice.impact, "warnings": outcome.warnings})
         return
     first = after.slots[0]
-    if not changed:
+    if not choice.changes:
         console.note(f"nothing to do: slot 0 is {first} already")
         return
-    console.note(f"generation {first} {'would be' if dry_run else 'is'} slot 0 now")
+    console.note(f"generation {first} {'would be' if work.dry_run else 'is'} slot 0 now")
     for line in slot_lines(after, choice.booted, {}):
         console.note(line)
-    if first != choice.booted and not dry_run:
+    if first != choice.booted and not work.dry_run:
         console.note("reboot to run it")

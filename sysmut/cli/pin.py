@@ -60,7 +60,8 @@ def change_pins(
             changed = dangling or dict(after.pins) != dict(before.pins)
             if changed:
                 history.note(top, event, console.note, **facts)
-                menu.repair(top, config, after, console.note, console.warn)
+                follows = "the boot menu was brought up to date"
+                menu.repair(top, config, after, lambda _: console.note(follows), console.warn)
         by_hand = changed and config.esp is None and checking.is_to_boot(top, after.slots)
     if console.as_json:
         console.json({"version": 1, "changed": changed, **facts, "pins": dict(after.pins)})

@@ -492,6 +492,8 @@ def require_taken(found: Config, key: str, value: Any) -> None:
     if key == "min_free":
         meant = config.parse_size(value)
         assert meant >= 0
+    if key == "keep_free":
+        meant = config.parse_space(value)
     taken = getattr(found, key)
     assert taken == meant or (meant in (None, (), "") and taken == getattr(Config(), key))
     text = "".join(taken) if isinstance(taken, tuple) else str(taken)
