@@ -184,5 +184,15 @@ def test_figures_that_cannot_be_written_leave_what_was_there(well: Lab, tmp_path
     assert "nowhere" in done.stderr
 
 
+def test_what_another_program_has_deleted_behind_a_pin_is_noticed(well: Lab) -> None:
+    well.add_generation(SECOND)
+    well.sysmut("pin", SECOND, "good")
+    sh("btrfs", "subvolume", "delete", well.root(SECOND))
+    said = f"pin good: generation {SECOND} has no root any more"
+    assert f"warning: {said}" in well.sysmut("status").stdout
+    sh("btrfs", "subvolume", "delete", well.root(FIRST))
+    assert check(well)[0] == 1
+
+
 def test_a_glance_says_that_all_is_well(well: Lab) -> None:
     assert well.sysmut("status").stdout.splitlines()[-1] == "all is well"

@@ -47,6 +47,10 @@ def _of_links(status: Status) -> list[Problem]:
         )
     elif None in status.state.slots:
         found.append(Problem(WARNING, "a slot leads nowhere; the next session or activation drops it from the slots"))
+    for name in status.rootless:
+        where = ", ".join(status.state.references(name))
+        level = CRITICAL if name == status.state.slots[0] else WARNING
+        found.append(Problem(level, f"{where}: generation {name} has no root any more"))
     if status.default_subvolume != btrfs.FS_TREE:
         found.append(
             Problem(

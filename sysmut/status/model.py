@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sysmut import btrfs, generations
+from sysmut import btrfs, generations, layout
 from sysmut.generations import State
 from sysmut.toplevel import TopLevel
 
@@ -27,7 +27,9 @@ class Status:
     """Bytes that the filesystem has."""
     default_subvolume: int
     records: Mapping[str, Mapping[str, Any]]
-    """Generation -> its record, of those in a slot."""
+    """Generation -> its record, of those that something refers to."""
+    rootless: tuple[str, ...] = ()
+    """Those that something refers to and that have no root: another program has deleted that."""
 
 
 def collect(top: TopLevel, state: State, waiting: tuple[str, ...]) -> Status:
@@ -42,5 +44,6 @@ def collect(top: TopLevel, state: State, waiting: tuple[str, ...]) -> Status:
         free=top.free(),
         total=top.size(),
         default_subvolume=btrfs.default_subvolume(top.fd),
+        rootless=tuple(name for name in sorted(state.referenced) if not btrfs.is_subvolume(top.at(layout.root(name)))),
         records={name: record for name, record in records.items() if record is not None},
     )
