@@ -4,13 +4,12 @@ An option beats the environment, which beats the file, which beats the defaults.
 reads the first two; this room reads the file and puts all together.
 """
 
-import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut.errors import BadConfiguration, UsageError
+from sysmut.values import fields, frozen
 
 DEFAULT_FILE = "/etc/sysmut.toml"
 
@@ -26,7 +25,7 @@ _NUMBERS = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Space:
     """An amount of space: so many bytes, or a part of the filesystem."""
 
@@ -43,7 +42,7 @@ class Space:
         return self.text
 
 
-@dataclass(frozen=True)
+@frozen
 class Config:
     """Every setting. The fields have the names that the file has, and the options, with `-` for `_`."""
 
@@ -90,7 +89,7 @@ class Config:
 
 _OF_ONE_SYSTEM = ("device", "esp", "volume")
 _IN_MENU = ("volume", "title", "icon", "kernel_options")
-_IN_FILE = frozenset(field.name for field in dataclasses.fields(Config)) - {"root", "image"}
+_IN_FILE = frozenset(fields(Config)) - {"root", "image"}
 
 
 def load(options: Mapping[str, Any], file: str | None = None) -> Config:

@@ -7,11 +7,11 @@ compression, and looks up who else shares an extent, which takes minutes with ma
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from sysmut import syscalls
 from sysmut.errors import BadData
+from sysmut.values import frozen
 
 _EXTENT_DATA_KEY = 108
 _MOST = 2**17
@@ -24,7 +24,7 @@ Kind = Literal["data", "inline", "hole", "zeros", "unwritten"]
 Compression = Literal["", "zlib", "lzo", "zstd", "unknown"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Extent:
     """A part of a file; offset and length in bytes of its content. `inline`: the data is kept in the tree.
     `hole`: nothing is on disk for it; `zeros`: a hole that is written down as one. `unwritten`:

@@ -3,16 +3,16 @@
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from sysmut import syscalls
 from sysmut.errors import BadData
 from sysmut.layout import PLACEHOLDER, ROOT
+from sysmut.values import frozen
 
 _NO_TARGET = ("none", "swap")
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """One line that names a filesystem, its fields decoded."""
 

@@ -7,7 +7,8 @@ the disk, which the kernel does not heed either, is not looked at.
 
 import os
 import struct
-from dataclasses import dataclass
+
+from sysmut.values import frozen
 
 _SECTORS = (512, 4096)
 _HEADER = struct.Struct("<8sIIII4Q16sQIII")
@@ -19,7 +20,7 @@ _FARTHEST = 2**62
 _PROTECTIVE = 0xEE
 
 
-@dataclass(frozen=True)
+@frozen
 class Partition:
     """One partition: where it is, in bytes, and what the table says of it."""
 

@@ -7,14 +7,15 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from sysmut.values import frozen
 
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 _DELETED = "//deleted"
 _NUMBER = re.compile("[0-9]{1,20}")
 
 
-@dataclass(frozen=True)
+@frozen
 class Mount:
     """One line of mountinfo."""
 

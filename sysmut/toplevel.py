@@ -10,11 +10,11 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from sysmut import btrfs, image, inroot, layout, mounts, syscalls
 from sysmut.config import Config
 from sysmut.errors import Busy, NotSysmut, SysmutError, UsageError
+from sysmut.values import frozen
 
 OVERLAY_LOWER = "/media/root-ro"
 """Where Alpine's initramfs puts the booted generation when `/` is an overlay (overlaytmpfs)."""
@@ -22,7 +22,7 @@ OVERLAY_LOWER = "/media/root-ro"
 _LOCK_PATIENCE = 600.0
 
 
-@dataclass(frozen=True)
+@frozen
 class TopLevel:
     """The mounted top level of one btrfs filesystem."""
 

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "sysmut"
 REFIND = PACKAGE.parent / "refind"
 
 FLOORS = (
-    {"errors", "gpt", "layout", "syscalls", "text", "zstd"},
+    {"errors", "gpt", "layout", "syscalls", "text", "values", "zstd"},
     {"btrfs", "compare", "config", "disks", "extents", "fstab", "image", "inroot", "mounts", "signals"},
     {"packages", "sandbox", "toplevel"},
     {"generations", "history"},

@@ -1,14 +1,14 @@
 """One thing that was found when asking whether a generation would boot."""
 
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from sysmut import layout
+from sysmut.values import frozen
 
 Severity = Literal["error", "warning", "note"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Finding:
     """`where` and `what` make a sentence, `advice` says what to do. With an error it would not boot; with
     a warning it would, but not as it should; a note says what could not be looked at."""

@@ -6,8 +6,9 @@ kernel image the UAPI group's specification of it. Numbers are little-endian.
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from sysmut.values import frozen
 
 _EFI_APPLICATION = 10
 """The subsystem that says so, IMAGE_SUBSYSTEM_EFI_APPLICATION."""
@@ -39,7 +40,7 @@ _ELF_MACHINES = {
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
 
 
-@dataclass(frozen=True)
+@frozen
 class Header:
     """What the head of a kernel image tells."""
 
@@ -49,7 +50,7 @@ class Header:
     """As `uname -r` has it; None where the image does not tell (all but x86 and unified kernel images)."""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Section:
     name: bytes
     start: int

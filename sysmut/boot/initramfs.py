@@ -6,12 +6,13 @@ from typing import BinaryIO
 
 from sysmut import inroot
 from sysmut.boot import archive
+from sysmut.values import frozen
 
 _BTRFS = frozenset({"btrfs.ko", "btrfs.ko.gz", "btrfs.ko.xz", "btrfs.ko.zst"})
 _MOST_RELEASES = 256
 
 
-@dataclass(frozen=True)
+@frozen
 class Contents:
     """What is in an initramfs, as far as it could be looked into."""
 

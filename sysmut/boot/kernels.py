@@ -10,11 +10,11 @@ import os
 import re
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from sysmut import inroot
 from sysmut.boot.header import is_release
 from sysmut.errors import BadData
+from sysmut.values import frozen
 
 _MOST_NAMES = 4096
 _PLAIN = re.compile(r"[A-Za-z0-9._+@:%~-]+")
@@ -30,7 +30,7 @@ _NOT_ONE = re.compile(
 """Copies and temporary files of package managers, editors and people, and signatures."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Kernel:
     """A kernel with what the boot loader loads beside it; paths are from the generation's root."""
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut import layout, packages
@@ -13,12 +12,13 @@ from sysmut.changes.text import chosen, unified
 from sysmut.config import Config
 from sysmut.packages import Change
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 _RUNNING = "/"
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "modified": "~", "renamed": ">", "attributes": "a"}
 
 
-@dataclass(frozen=True)
+@frozen
 class Comparison:
     """What the second has otherwise than the first."""
 

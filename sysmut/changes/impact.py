@@ -1,6 +1,5 @@
 """What will be different once another generation is slot 0."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut import fstab, inroot, layout, packages
@@ -11,11 +10,12 @@ from sysmut.errors import BadData, SysmutError, from_oserror
 from sysmut.packages import Change, tally
 from sysmut.text import counted
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
+@frozen
 class Impact:
     """What one generation has otherwise than another."""
 

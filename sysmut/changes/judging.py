@@ -4,13 +4,13 @@ import errno
 import os
 import re
 from collections import defaultdict
-from dataclasses import replace
 from typing import Literal
 
 from sysmut import compare, fstab, inroot, layout
 from sysmut.changes.candidates import Candidates
 from sysmut.changes.model import FileChange, difference
 from sysmut.errors import BadData
+from sysmut.values import replace
 
 _FSTAB = "/etc/fstab"
 

@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Literal
 
 from sysmut import compare
+from sysmut.values import frozen, replace
 
 Kind = Literal["added", "removed", "modified", "renamed", "attributes"]
 
 
-@dataclass(frozen=True)
+@frozen
 class FileChange:
     """One path that differs. Bytes of it that are not UTF-8 are surrogate escapes."""
 

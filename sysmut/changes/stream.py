@@ -8,10 +8,10 @@ go over a wire, and is not looked at: this one comes straight from the kernel.
 import enum
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from sysmut.errors import BadData
+from sysmut.values import frozen
 
 _MAGIC = b"btrfs-stream\0"
 _VERSION = 1
@@ -52,7 +52,7 @@ class Kind(enum.IntEnum):
 _INODE, _PATH, _PATH_TO, _PATH_LINK = 3, 15, 16, 17  # enum of BTRFS_SEND_A_INO and others
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """One step on the way from the old tree to the new one. Paths are those of the tree at that step, from the
     subvolume's root, which is the empty path."""

@@ -1,11 +1,10 @@
 """The values of this room: what is known, what is to be done, what was done."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from sysmut.errors import SysmutError
 from sysmut.generations import State, Use
+from sysmut.values import frozen, replace
 
 NOT_REFERENCED = "nothing refers to it"
 NOT_SEALED = "not sealed"
@@ -15,7 +14,7 @@ Subvolumes = Mapping[str, tuple[tuple[str, int], ...]]
 """Generation -> path in it and id of each of its subvolumes, inner ones first."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Made:
     """What btrfs's own index tells of a generation."""
 
@@ -27,7 +26,7 @@ class Made:
     """Whether all of its subvolumes are."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Facts:
     """What retention goes by. A generation that is not in `made` has no `@`."""
 
@@ -40,7 +39,7 @@ class Facts:
     """Bytes of the filesystem."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Verdict:
     """What is to become of one generation."""
 
@@ -49,7 +48,7 @@ class Verdict:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """What syscln would do."""
 
@@ -72,11 +71,11 @@ class Plan:
         """The plan without what goes for the sake of free space: how much is free when the rest is gone is
         to be seen first."""
         spare = set(self.spare)
-        verdicts = (dataclasses.replace(v, keep=v.keep or v.generation in spare) for v in self.verdicts)
-        return dataclasses.replace(self, verdicts=tuple(verdicts))
+        verdicts = (replace(v, keep=v.keep or v.generation in spare) for v in self.verdicts)
+        return replace(self, verdicts=tuple(verdicts))
 
 
-@dataclass(frozen=True)
+@frozen
 class Shortfall:
     """That less is free than should be, and why no more was done about it."""
 
@@ -85,18 +84,18 @@ class Shortfall:
     reason: str
 
 
-@dataclass
 class Report:
     """What was done. Each pair is a name and a reason."""
 
-    deleted: list[str] = field(default_factory=list)
-    link_sets: list[str] = field(default_factory=list)
-    kept: list[tuple[str, str]] = field(default_factory=list)
-    """Planned to go, but found to be in use."""
-    failed: list[tuple[str, SysmutError]] = field(default_factory=list)
-    reasons: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the plan said of each generation."""
-    shortfall: Shortfall | None = None
+    def __init__(self, reasons: dict[str, tuple[str, ...]] | None = None) -> None:
+        self.deleted: list[str] = []
+        self.link_sets: list[str] = []
+        self.kept: list[tuple[str, str]] = []
+        """Planned to go, but found to be in use."""
+        self.failed: list[tuple[str, SysmutError]] = []
+        self.reasons = reasons or {}
+        """What the plan said of each generation."""
+        self.shortfall: Shortfall | None = None
 
     @property
     def tried(self) -> frozenset[str]:

@@ -1,6 +1,5 @@
 """The look at what there is, and the decision."""
 
-import dataclasses
 import os
 import time
 from collections import defaultdict
@@ -11,6 +10,7 @@ from sysmut.cleanup.model import NOT_REFERENCED, OPEN, Facts, Made, Plan, Subvol
 from sysmut.cleanup.retention import Retention, retain
 from sysmut.generations import State, Use, in_use
 from sysmut.toplevel import TopLevel
+from sysmut.values import replace
 
 _NO_RULE = Retention()
 
@@ -71,7 +71,7 @@ def plan(
 def only(planned: Plan, names: Collection[str]) -> Plan:
     """The plan for these generations alone, and no link sets."""
     verdicts = tuple(verdict for verdict in planned.verdicts if verdict.generation in names)
-    return dataclasses.replace(planned, verdicts=verdicts, link_sets=())
+    return replace(planned, verdicts=verdicts, link_sets=())
 
 
 def without_sessions(top: TopLevel, planned: Plan) -> Plan:
@@ -84,4 +84,4 @@ def without_sessions(top: TopLevel, planned: Plan) -> Plan:
                 verdicts.append(verdict if claimed else Verdict(verdict.generation, True, (OPEN,)))
         except FileNotFoundError:
             continue  # gone since it was looked at
-    return dataclasses.replace(planned, verdicts=tuple(verdicts))
+    return replace(planned, verdicts=tuple(verdicts))

@@ -1,17 +1,16 @@
 """What is kept although nothing refers to it: the newest, the young, and all while there is room. Pure."""
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from sysmut.cleanup.model import NOT_REFERENCED, NOT_SEALED, Facts, Made, Plan, Verdict
 from sysmut.config import Config, Space
+from sysmut.values import frozen, replace
 
 _DAY = 86400
 
 
-@dataclass(frozen=True)
+@frozen
 class Retention:
     """The rules in force. One that is 0 or None is no rule; without any nothing is kept."""
 
@@ -58,7 +57,7 @@ def retain(planned: Plan, retention: Retention, facts: Facts) -> Plan:
         else:
             sealed = name in facts.made and facts.made[name].sealed
             verdicts.append(verdict if sealed else Verdict(name, False, (*verdict.reasons, NOT_SEALED)))
-    return dataclasses.replace(planned, verdicts=tuple(verdicts), spare=spare, short=short)
+    return replace(planned, verdicts=tuple(verdicts), spare=spare, short=short)
 
 
 def for_space(name: str, retention: Retention) -> Verdict:

@@ -1,6 +1,5 @@
 """Room on the filesystem: the oldest that may go do, one after another, until enough is free."""
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from sysmut.cleanup import executing, planning
 from sysmut.cleanup.model import Report, Shortfall
 from sysmut.cleanup.retention import Retention, for_space
 from sysmut.toplevel import TopLevel
+from sysmut.values import replace
 
 _TOO_MUCH = "the filesystem is smaller than that, and nothing is deleted for it"
 
@@ -57,7 +57,7 @@ def _next(top: TopLevel, retention: Retention, wanted: int, report: Report, doin
         oldest = next((name for name in planned.spare if name not in report.tried), None)
         if oldest is None:
             return "nothing is left that may go"
-        alone = dataclasses.replace(planned, verdicts=(for_space(oldest, retention),), link_sets=())
+        alone = replace(planned, verdicts=(for_space(oldest, retention),), link_sets=())
         report.add(executing.execute(top, alone, doing))
     return ""
 

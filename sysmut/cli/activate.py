@@ -2,14 +2,14 @@
 
 import os
 import sys
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
 
-from sysmut.cli import options
+from sysmut.cli import naming, options
 from sysmut.cli.frame import Console, require_root
 from sysmut.errors import Busy
+from sysmut.values import field, frozen, replace
 
 _DECLINED = 1
 """The status where the answer was no."""
@@ -18,7 +18,7 @@ _OVERTAKEN = "another session published meanwhile, and nothing has changed"
 
 
 @click.command("activate")
-@click.argument("generation", metavar="GENERATION")
+@naming.GENERATION
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
 @options.FORCE
 @options.YES
@@ -69,7 +69,7 @@ def make_first(name: str | None, dry_run: bool, yes: bool, values: dict[str, Any
     return 0
 
 
-@dataclass(frozen=True)
+@frozen
 class _Work:
     """What is asked for."""
 
@@ -80,7 +80,7 @@ class _Work:
     config: Any
 
 
-@dataclass(frozen=True)
+@frozen
 class _Choice:
     """What is to be slot 0."""
 
@@ -98,7 +98,7 @@ class _Choice:
         return self.target is not None and self.after.slots != self.before.slots
 
 
-@dataclass(frozen=True)
+@frozen
 class _Outcome:
     """What came of it."""
 

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 from sysmut import config
 from sysmut.cli.frame import Console
 from sysmut.config import Config
+from sysmut.values import fields
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -119,7 +120,7 @@ def settings(values: dict[str, Any]) -> Config:
     """Take the settings out of a command's parameters. Where an option names the top level, what the
     environment says of it does not count."""
     file = values.pop("config_file")
-    names = Config.__dataclass_fields__
+    names = fields(Config)
     given = {name: values.pop(name) for name in tuple(values) if name in names}
     context = click.get_current_context()
     sources = {name: context.get_parameter_source(name) for name in ("root", "device", "image")}

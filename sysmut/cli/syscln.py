@@ -1,6 +1,5 @@
 """`syscln`: delete the generations that nothing refers to any more."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -92,7 +91,7 @@ def report_deletion(console: Console, report: Any) -> int:
         "link_sets": report.link_sets,
         "kept": [{"name": name, "reason": shown(reason)} for name, reason in report.kept],
         "failed": [{"name": name, "reason": shown(error.message)} for name, error in report.failed],
-        "shortfall": None if report.shortfall is None else dataclasses.asdict(report.shortfall),
+        "shortfall": None if report.shortfall is None else dict(vars(report.shortfall)),
     }
     if report.shortfall is not None:
         free, wanted = report.shortfall.free_bytes // 2**20, report.shortfall.wanted_bytes // 2**20

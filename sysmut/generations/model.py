@@ -2,17 +2,17 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sysmut import inroot, layout, mounts
 from sysmut.errors import NotSysmut, UsageError
 from sysmut.toplevel import OVERLAY_LOWER, TopLevel
+from sysmut.values import frozen
 
 _SHOWN = 3
 _SLOT_DIGITS = 3
 
 
-@dataclass(frozen=True)
+@frozen
 class State:
     """One reading of the top level."""
 

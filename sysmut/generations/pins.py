@@ -1,6 +1,5 @@
 """Pins: names that keep a generation, and by which the boot menu offers it."""
 
-import dataclasses
 import os
 import re
 import stat
@@ -10,6 +9,7 @@ from sysmut.errors import BadData, Busy, NotSysmut, UsageError
 from sysmut.generations.model import State, unresolved_pins
 from sysmut.generations.verify import require_sealed
 from sysmut.toplevel import TopLevel
+from sysmut.values import replace
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@~-]{0,63}")
 """What can stand in a path, in a boot menu and in a kernel's command line, and is no option."""
@@ -39,7 +39,7 @@ def pin(top: TopLevel, state: State, generation: str, name: str) -> State:
     with inroot.opened(top.fd, layout.PINS, os.O_RDONLY | os.O_DIRECTORY) as fd:
         os.symlink(f"../{layout.generation(generation)}", name, dir_fd=fd)
     top.sync()
-    return dataclasses.replace(state, pins=dict(sorted({**state.pins, name: generation}.items())))
+    return replace(state, pins=dict(sorted({**state.pins, name: generation}.items())))
 
 
 def unpin(top: TopLevel, state: State, name: str) -> State:
@@ -53,7 +53,7 @@ def unpin(top: TopLevel, state: State, name: str) -> State:
             raise BadData(f"/{layout.PINS}/{name} is not a link", hint="it is not sysmut's: remove it by hand")
         os.unlink(name, dir_fd=fd)
     top.sync()
-    return dataclasses.replace(state, pins={pin: named for pin, named in state.pins.items() if pin != name})
+    return replace(state, pins={pin: named for pin, named in state.pins.items() if pin != name})
 
 
 def _require_name(state: State, generation: str, name: str) -> None:

@@ -1,7 +1,6 @@
 """The rotation of `current`: a whole link set, made durable, takes the place of the one before."""
 
 import contextlib
-import dataclasses
 import os
 import stat
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from sysmut.errors import Busy, NotSysmut, SysmutError, from_oserror
 from sysmut.generations.model import State
 from sysmut.generations.verify import require_sealed, require_whole
 from sysmut.toplevel import TopLevel
+from sysmut.values import replace
 
 
 class NotDurable(SysmutError):
@@ -130,7 +130,7 @@ def activate(
     if after.slots == state.slots:
         return state
     name = publish(top, layout.rotate(state.slots, generation), check, around)
-    return dataclasses.replace(after, link_set=name)
+    return replace(after, link_set=name)
 
 
 def preview(top: TopLevel, state: State, generation: str) -> State:
@@ -141,7 +141,7 @@ def preview(top: TopLevel, state: State, generation: str) -> State:
             raise Busy(f"generation {generation} is open in a session", hint="wait for its end")
     require_sealed(top, generation)
     require_whole(top, generation)
-    return dataclasses.replace(state, slots=layout.rotate(state.slots, generation))
+    return replace(state, slots=layout.rotate(state.slots, generation))
 
 
 def rollback_target(top: TopLevel, state: State, running: str | None) -> str | None:

@@ -1,13 +1,11 @@
 """One generation on disk: its subvolumes, its record and log, from making to removal."""
 
 import contextlib
-import dataclasses
 import errno
 import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +14,7 @@ from sysmut.errors import BadData, Busy, SysmutError, from_oserror
 from sysmut.generations import model
 from sysmut.generations.use import in_use
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 _LARGEST_RECORD = 4 * 2**20
 """Bytes. A command line alone can have two million."""
@@ -24,7 +23,7 @@ _TRIES = 10
 """How often a removal is begun where there is no room even for that. Three times was the most it took."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Record:
     """How a generation came about; kept beside `@` as JSON, readable by root alone."""
 
@@ -49,7 +48,7 @@ class Record:
     """How many it has in another version."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"version": 1, **dataclasses.asdict(self)}
+        return {"version": 1, **vars(self)}
 
 
 def subvolumes(top: TopLevel, generation: str) -> tuple[str, ...]:

@@ -2,16 +2,16 @@
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sysmut import btrfs, layout, mounts
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 _NOT_BTRFS = (errno.ENOTTY, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EACCES, errno.EPERM)
 """What other filesystems say when they are asked for btrfs's id."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Use:
     """What keeps generations that are in use: by subvolume id, and by the directory's name."""
 

@@ -5,7 +5,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 
 from sysmut import fstab, generations, inroot, layout, toplevel
@@ -15,13 +14,14 @@ from sysmut.install import leftovers, populating
 from sysmut.install.model import Plan, Watch
 from sysmut.install.planning import require_space
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 _FSTAB = "etc/fstab"
 _OLD_TEMPLATE = "fstab.old"
 _PATIENCE = 5.0
 
 
-@dataclass(frozen=True)
+@frozen
 class Result:
     """What was made."""
 

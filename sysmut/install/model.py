@@ -1,11 +1,11 @@
 """The values of an installation: what is asked for, what is found, what is to be done."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut import layout
 from sysmut.signals import Interrupts
+from sysmut.values import frozen
 
 SUBVOLUME = "subvolume"
 DIRECTORY = "directory"
@@ -19,7 +19,7 @@ RECOMMENDED = "recommended"
 """The word that stands for the commons that suit the distribution."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """What the user asks for."""
 
@@ -34,7 +34,7 @@ class Request:
     """The disk image that the top level is in."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Watch:
     """How the caller follows what takes long, and ends it."""
 
@@ -48,7 +48,7 @@ class Watch:
         self.progress(doing)
 
 
-@dataclass(frozen=True)
+@frozen
 class Source:
     """Where the first generation comes from."""
 
@@ -68,7 +68,7 @@ class Source:
     """Bytes that will be written, as far as one can tell."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Common:
     """A subvolume that no generation owns."""
 
@@ -85,7 +85,7 @@ class Common:
         return f"{layout.COMMONS}/{layout.common_name(self.path)}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Tools:
     """The programs that copy: paths, empty where not needed."""
 
@@ -93,7 +93,7 @@ class Tools:
     tar: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """What would be done."""
 

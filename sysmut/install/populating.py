@@ -5,7 +5,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from sysmut import btrfs, inroot, layout, syscalls
 from sysmut.errors import BadData
@@ -14,6 +13,7 @@ from sysmut.install import programs
 from sysmut.install.commons import TEMPORARY
 from sysmut.install.model import ARCHIVE, EMPTY, KEPT, SUBVOLUME, Common, Plan, Source, Tools, Watch
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 _MODES = {"root": 0o700, "tmp": 0o1777, "var/tmp": 0o1777}
 """Of directories that the source lacks; 0755 for others."""
@@ -23,7 +23,7 @@ _OF_THE_LAYOUT = (layout.SNAPSHOTS, layout.LINKS, layout.NEXT, layout.COMMONS, l
 AddUndo = Callable[[Callable[[], None]], None]
 
 
-@dataclass(frozen=True)
+@frozen
 class Staged:
     """A common that is whole, under its temporary name."""
 

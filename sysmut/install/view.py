@@ -5,11 +5,11 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from sysmut import inroot
 from sysmut.errors import BadData
+from sysmut.values import frozen
 
 DIRECTORY = "directory"
 LINK = "link"
@@ -29,7 +29,7 @@ class View(Protocol):
         Raises BadData for what is not a regular file."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Tree:
     """A directory, seen as its own root."""
 
@@ -52,7 +52,7 @@ class Tree:
             return None
 
 
-@dataclass(frozen=True)
+@frozen
 class Listing:
     """An archive, as the list of its members."""
 

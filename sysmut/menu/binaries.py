@@ -9,10 +9,10 @@ import contextlib
 import os
 import re
 import struct
-from dataclasses import dataclass
 
 from sysmut import inroot
 from sysmut.errors import BadData, NotSysmut, UsageError
+from sysmut.values import frozen
 
 _MACHINES = {"x64": 0x8664, "aa64": 0xAA64, "ia32": 0x14C}
 """The firmware's name of each architecture that rEFInd is made for; how a binary says it."""
@@ -30,7 +30,7 @@ _MOST_OF_ICONS = 8 * 2**20
 _MOST_VERSIONS = 4
 
 
-@dataclass(frozen=True)
+@frozen
 class Files:
     """Where they are: paths in the root directory `root`."""
 

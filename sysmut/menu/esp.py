@@ -8,12 +8,12 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sysmut import disks, image, mounts, syscalls
 from sysmut.errors import NotSysmut, SystemFailure, UsageError
 from sysmut.gpt import Partition
 from sysmut.menu.fat import Tree
+from sysmut.values import frozen
 
 ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 
@@ -26,7 +26,7 @@ _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 _NAME_IT = "name it: --esp DIRECTORY where it is mounted, or --esp DEVICE"
 
 
-@dataclass(frozen=True)
+@frozen
 class Esp(Tree):
     """The system partition, as a directory tree."""
 

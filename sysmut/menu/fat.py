@@ -9,9 +9,9 @@ import errno
 import fcntl
 import os
 import stat
-from dataclasses import dataclass
 
 from sysmut.errors import BadData, NoSpace, SystemFailure, UsageError
+from sysmut.values import frozen
 
 _TEMPORARY = "sysmut-new.tmp"
 """No name that the firmware or rEFInd would take for a program, a driver or a configuration."""
@@ -20,7 +20,7 @@ _FORBIDDEN = frozenset('"*/:<>?\\|') | {chr(number) for number in (*range(32), 1
 _ROOM = "remove from the system partition what is not needed"
 
 
-@dataclass(frozen=True)
+@frozen
 class Tree:
     """A directory on FAT, with all that is in it. Paths are from there, with `/`, and found in any case."""
 

@@ -7,9 +7,9 @@ with data after the path, such as one for a boot that is tried once, is another 
 import os
 import re
 import subprocess
-from dataclasses import dataclass
 
 from sysmut.errors import BadConfiguration, SystemFailure, UsageError
+from sysmut.values import frozen
 
 LABEL = "rEFInd Boot Manager"
 
@@ -21,7 +21,7 @@ _ORDER = re.compile(r"BootOrder: ([0-9A-F]{4}(?:,[0-9A-F]{4})*)")
 _PATH = re.compile(r"HD\(\d+,GPT,([0-9a-f-]{36}),[^()]*\)/(?:File\((\\[^()]*)\)|(\\[^()]*))", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """One entry, Boot####, that starts a program from a GPT partition."""
 
@@ -34,7 +34,7 @@ class Entry:
     """The program's, with backslashes; whatever follows it with it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Boot:
     """The firmware's menu."""
 
@@ -52,7 +52,7 @@ class Boot:
         return min(fitting, key=lambda entry: rank.get(entry.number, len(rank)), default=None)
 
 
-@dataclass(frozen=True)
+@frozen
 class Wanted:
     """The entry that is to be first."""
 

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from refind.lint import lint
 from refind.model import Entry
@@ -12,6 +11,7 @@ from sysmut.errors import BadData, NotSysmut
 from sysmut.menu import stanza
 from sysmut.menu.esp import Esp
 from sysmut.toplevel import TopLevel
+from sysmut.values import field, frozen
 
 FILE = "sysmut.conf"
 MAIN = "refind.conf"
@@ -22,7 +22,7 @@ _INCLUDE = f"include {FILE}"
 _ICONS = "/EFI/refind/icons"
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """One file to be written. `path` is from the top of the system partition."""
 
@@ -38,7 +38,7 @@ class Change:
         return tuple(difflib.unified_diff(old, new, name, self.path, lineterm=""))
 
 
-@dataclass(frozen=True)
+@frozen
 class Prospect:
     """The system partition as it will be when what is `pending` (path -> content) has been written."""
 
@@ -68,7 +68,7 @@ class Prospect:
         return ready
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """The files to write, in order, and what a user should know about refind.conf. No files where all is
     as it should be."""

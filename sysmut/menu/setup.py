@@ -1,11 +1,10 @@
 """rEFInd itself put on the system partition: its program, the btrfs driver, icons, a first refind.conf, and
 the entry in the firmware's menu."""
 
-from dataclasses import dataclass, field
-
 from sysmut.errors import UsageError
 from sysmut.menu import binaries, firmware
 from sysmut.menu.esp import Esp
+from sysmut.values import frozen
 
 CONFIGURATION = """\
 # rEFInd's configuration, made by `sysmut refind --setup`, and yours from then on: sysmut only adds the
@@ -31,17 +30,17 @@ default_selection 1
 _ICONS = "/icons/"
 
 
-@dataclass(frozen=True)
+@frozen
 class Copy:
     """One file to be written. `target` is from the top of the system partition."""
 
     source: str
     """Where it comes from, for the user to read."""
     target: str
-    data: bytes = field(repr=False)
+    data: bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """What is to be done, in order; `lines` says it, a line each."""
 

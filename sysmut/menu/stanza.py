@@ -8,7 +8,6 @@ right when `current` moves, unless the names of the kernels change.
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from refind.model import Entry, Submenu
 from refind.render import render
@@ -19,6 +18,7 @@ from sysmut.config import Config
 from sysmut.errors import BadData, SysmutError
 from sysmut.generations import State
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen, replace
 
 VANISHING = "changes vanish at reboot"
 
@@ -44,7 +44,7 @@ _PLAIN_OPTION = re.compile(r"[A-Za-z0-9._+@:%/=-]+")
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "/dev/")
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice:
     """One thing that can be booted, as it stands on disk."""
 
@@ -60,7 +60,7 @@ class Choice:
     """Whether its initramfs knows `overlaytmpfs`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Menu:
     """What the menu offers."""
 

@@ -9,7 +9,6 @@ rename and after it, and the new one when the rename is on disk.
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 
 from sysmut import generations
 from sysmut.config import Config
@@ -18,11 +17,12 @@ from sysmut.generations import NotDurable, State
 from sysmut.menu import esp, install, stanza
 from sysmut.menu.volume import volume_of
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen, replace
 
 _COMMAND = "sysmut refind --install"
 
 
-@dataclass(frozen=True)
+@frozen
 class Upkeep:
     """What is done about the menu. `say` is told what was done, `warn` what a user must do or know before
     the next reboot."""

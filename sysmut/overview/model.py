@@ -1,7 +1,6 @@
 """The generations, each as one value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut import btrfs, generations, layout, packages
@@ -11,13 +10,14 @@ from sysmut.errors import BadData
 from sysmut.generations import State
 from sysmut.packages import Tally
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 _LOOKED_INTO = 20
 """How many generations without a record (the wiki's scripts write none) are looked into, which costs
 milliseconds each: the newest."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Fates:
     """What is to become of the generations, as the cleanup room has planned it."""
 
@@ -34,7 +34,7 @@ class Fates:
         return next((number for path, number in self.subvolumes.get(generation, ()) if path == layout.ROOT), 2**64)
 
 
-@dataclass(frozen=True)
+@frozen
 class Entry:
     """One generation."""
 
@@ -95,7 +95,7 @@ def collect(
     return entries
 
 
-@dataclass(frozen=True)
+@frozen
 class _Known:
     """What is known of a generation: by its record, else by a look into it."""
 

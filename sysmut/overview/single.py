@@ -1,7 +1,6 @@
 """All about one generation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut import btrfs, generations, layout, packages
@@ -9,9 +8,10 @@ from sysmut.errors import BadData
 from sysmut.overview.model import Entry, to_json
 from sysmut.text import age, size
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Details:
     """One generation, with what came before it and after it."""
 

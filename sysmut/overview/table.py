@@ -1,11 +1,11 @@
 """The generations as a table: within the width of a terminal, or whole."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sysmut import layout
 from sysmut.overview.model import Entry
 from sysmut.text import age, fitted, size
+from sysmut.values import frozen
 
 _HEADINGS = ("SLOTS", "FLAGS", "GENERATION", "MADE", "KERNEL", "PACKAGES", "SIZE", "DESCRIPTION")
 _FIELDS = len(_HEADINGS)
@@ -18,7 +18,7 @@ _NARROWER = ((4, 13), (7, 11), (4, 8), (5, 9))
 _MOST_SLOTS = 12
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """How the table is to look."""
 

@@ -1,8 +1,9 @@
 """What a root holds, and what differs between two of them, as values. No I/O."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from sysmut.values import frozen
 
 Inventory = Mapping[str, Mapping[str, tuple[str, ...]]]
 """Of each package manager with a database, each package's versions: sorted as text, each as often as it is
@@ -12,7 +13,7 @@ installed. There are several of a kernel of rpm's, and of a package of rpm's for
 _SIGNS = {"added": "+", "removed": "-", "changed": ""}
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """A package of which not the same versions are there, before and after."""
 
@@ -43,7 +44,7 @@ class Change:
         }
 
 
-@dataclass(frozen=True)
+@frozen
 class Tally:
     """How many packages were added, removed and changed; as text `+3 -1 ~12`, without what there is none of."""
 

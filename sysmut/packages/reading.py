@@ -2,12 +2,12 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from sysmut import inroot
 from sysmut.packages import apk, dpkg, files, pacman, rpm
 from sysmut.packages.files import Packages
 from sysmut.packages.model import Change, Inventory, compare
+from sysmut.values import frozen
 
 _Identity = tuple[int, int, int]
 """Inode, size and change time: whatever is written to a file, or to a directory's list, changes the last."""
@@ -28,7 +28,7 @@ _PLACES: tuple[tuple[str, str, Callable[[int, str], Packages]], ...] = (
 using the old place where there is one."""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Database:
     path: str
     read: Callable[[int, str], Packages]

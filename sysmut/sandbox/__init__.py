@@ -12,18 +12,18 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from sysmut import syscalls
 from sysmut.errors import SysmutError, UsageError
 from sysmut.sandbox import keeper, relay, terminal
 from sysmut.sandbox.mounting import STANDARD, File, Mount
 from sysmut.signals import ENDING, Interrupts
+from sysmut.values import frozen
 
 __all__ = ["STANDARD", "Command", "File", "Mount", "Outcome", "require_terminal", "run"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Command:
     """What is run, and how."""
 
@@ -43,7 +43,7 @@ class Command:
     """Whether the generation is only to be looked at."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """How the command ended."""
 

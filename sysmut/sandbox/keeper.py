@@ -10,19 +10,19 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from sysmut import signals, syscalls
 from sysmut.errors import SysmutError, from_oserror
 from sysmut.sandbox import ending, terminal
 from sysmut.sandbox.mounting import File, Mount, Root
+from sysmut.values import frozen
 
 _LONGEST = 1000
 """Characters of a message: it must fit into a pipe that nobody reads before its writer has ended."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Task:
     """What the keeper is to do."""
 

@@ -5,11 +5,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sysmut import inroot, mounts, syscalls
 from sysmut.errors import BadData
 from sysmut.syscalls import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REMOUNT
+from sysmut.values import frozen
 
 _TAKEN_AWAY = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """What comes of a mount that the command has unmounted, or whose path it has removed."""
@@ -17,7 +17,7 @@ _TAKEN_AWAY = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _O_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True)
+@frozen
 class Mount:
     """One mount. `target` is a path in the generation and cannot lead out of it; a directory that is
     missing there is made."""
@@ -37,7 +37,7 @@ class Mount:
         return f"mount {self.fstype or 'bind'} {self.source} on {self.target}"
 
 
-@dataclass(frozen=True)
+@frozen
 class File:
     """A file that is put into the session's /run before the command starts."""
 

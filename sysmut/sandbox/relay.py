@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import time
-from dataclasses import dataclass
 
 from sysmut.errors import Interrupted, SystemFailure
 from sysmut.signals import Interrupts
@@ -19,17 +18,17 @@ _CHUNK = 4096  # PIPE_BUF: what a pipe takes without blocking once poll(2) says 
 _LONGEST_POLL = 1e6  # seconds: poll(2) counts milliseconds in an int
 
 
-@dataclass
 class Stream:
     """Output on its way from the command's pipe to a file of ours and to the log."""
 
-    source: int
-    target: int
-    log: int
-    pending: bytes = b""
-    ended: bool = False
-    unlogged: OSError | None = None
-    """Why the log is not whole, if it is not."""
+    def __init__(self, source: int, target: int, log: int) -> None:
+        self.source = source
+        self.target = target
+        self.log = log
+        self.pending = b""
+        self.ended = False
+        self.unlogged: OSError | None = None
+        """Why the log is not whole, if it is not."""
 
     def take(self) -> None:
         """Read what is there, and keep it in the log, as far as that can be written."""

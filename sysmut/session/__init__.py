@@ -9,7 +9,6 @@ import errno
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
 from typing import Any
 
 from sysmut import btrfs, compare, fstab, generations, inroot, layout, sandbox, toplevel
@@ -24,6 +23,7 @@ from sysmut.session.mounts import MADE_HERE, session_mounts
 from sysmut.session.request import Request, Result
 from sysmut.signals import Interrupts
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen, replace
 
 __all__ = ["Program", "Request", "Result", "look", "mutate"]
 
@@ -89,7 +89,7 @@ def _told(draft: Draft, request: Request, began: float, error: SysmutError) -> S
     return error
 
 
-@dataclass(frozen=True)
+@frozen
 class _Plan:
     """What is settled once the generation is there."""
 

@@ -3,12 +3,12 @@
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sysmut import inroot
 from sysmut.config import Config
 from sysmut.errors import BadData
 from sysmut.sandbox import Command, File, Mount
+from sysmut.values import frozen
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _FILES = "/run/session"
@@ -23,7 +23,7 @@ PS1="[sysmut $SYSMUT_GENERATION] $PS1"
 """
 
 
-@dataclass(frozen=True)
+@frozen
 class Program:
     """A shell (neither script nor argv), a script, or a command."""
 

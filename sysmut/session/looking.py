@@ -1,7 +1,6 @@
 """A look at a generation: a shell or command in it that can change nothing of it, nor of the commons."""
 
 import os
-from dataclasses import replace
 
 from sysmut import fstab, generations, inroot, layout, sandbox, syscalls, toplevel
 from sysmut.config import Config
@@ -12,6 +11,7 @@ from sysmut.session.mounts import session_mounts
 from sysmut.session.request import Request
 from sysmut.signals import Interrupts
 from sysmut.toplevel import TopLevel
+from sysmut.values import replace
 
 _FSTAB = "etc/fstab"
 

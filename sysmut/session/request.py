@@ -1,14 +1,14 @@
 """What a session is asked for, and what it answers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from sysmut.generations import Around, State, nothing_around
 from sysmut.session.environment import Program
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Request:
     """What is asked of a session."""
 
@@ -23,15 +23,15 @@ class Request:
     """Publish it even if it would not boot."""
     outputs: tuple[int, int] = (1, 2)
     """Where the program's standard output and error are shown."""
-    say: Callable[[str], None] = field(default=lambda text: None)
+    say: Callable[[str], None] = lambda text: None
     """Told details."""
-    announce: Callable[[str], None] = field(default=lambda text: None)
+    announce: Callable[[str], None] = lambda text: None
     """Told what a person at a shell must know."""
-    around: Callable[[TopLevel, State], Around] = field(default=lambda top, state: nothing_around)
+    around: Callable[[TopLevel, State], Around] = lambda top, state: nothing_around
     """What is to be done around the rename that publishes, for the state before it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Result:
     """How a session ended that did not fail."""
 

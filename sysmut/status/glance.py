@@ -1,11 +1,10 @@
 """Is all well, as far as that can be told without reading kernels?"""
 
-from dataclasses import dataclass
-
 from sysmut import btrfs
 from sysmut.config import Config
 from sysmut.status.model import Status
 from sysmut.text import size
+from sysmut.values import frozen
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 """The exit statuses of the Monitoring Plugins' guidelines."""
@@ -16,7 +15,7 @@ _SPARE = 0.05
 """The part of a filesystem that should be free: below it, upgrades begin to fail one day."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Problem:
     """Something that is not well."""
 

@@ -1,15 +1,15 @@
 """How a system stands, as one value."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut import btrfs, generations, layout
 from sysmut.generations import State
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Status:
     """How a system stands."""
 

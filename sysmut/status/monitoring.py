@@ -1,7 +1,6 @@
 """Is all well? For monitoring: a verdict in one line with the status that goes with it, and figures."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sysmut import layout
@@ -12,11 +11,12 @@ from sysmut.status.glance import CRITICAL, LEVELS, OK, UNKNOWN, WARNING, Problem
 from sysmut.status.model import Status
 from sysmut.text import size
 from sysmut.toplevel import TopLevel
+from sysmut.values import frozen
 
 __all__ = ["UNKNOWN", "Health", "judge", "to_json", "to_line"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Health:
     """How a system is."""
 
