@@ -13,9 +13,10 @@ from sysmut.values import fields, frozen
 
 DEFAULT_FILE = "/etc/sysmut.toml"
 
-_PART = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,6})?)\s*%", re.ASCII)
-_SIZE = re.compile(r"([0-9]{1,18})\s*([KMGT]?)(i?B)?", re.IGNORECASE | re.ASCII)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Compiled where they are used, which they seldom are.
+_PART = r"([0-9]{1,2}(?:\.[0-9]{1,6})?)\s*%"
+_SIZE = r"(?i)([0-9]{1,18})\s*([KMGT]?)(i?B)?"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _NUMBERS = {
     "slots": (1, 100, "a number"),
@@ -153,7 +154,7 @@ def _checked(key: str, value: Any) -> Any:
     if key in ("environment", "mounts"):
         if not isinstance(value, list | tuple) or not all(_is_text(item) for item in value):
             raise ValueError("must be a list of strings")
-        if key == "environment" and not all(_VARIABLE.fullmatch(item) for item in value):
+        if key == "environment" and not all(re.fullmatch(_VARIABLE, item) for item in value):
             raise ValueError("must be names of variables, without values")
         return tuple(value)
     if key in _NUMBERS:
@@ -182,7 +183,7 @@ def parse_size(value: Any) -> int:
     """Bytes, from a number or from text such as `64M` (powers of 1024). Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = re.fullmatch(_SIZE, value.strip(), re.ASCII) if isinstance(value, str) else None
     if match is None:
         raise ValueError('must be a size, as "64M"')
     return int(match[1]) * _UNITS[match[2].upper()]
@@ -190,7 +191,7 @@ def parse_size(value: Any) -> int:
 
 def parse_space(value: Any) -> Space | None:
     """The amount, from a size or from text such as `10%`; None for nothing. Raises ValueError."""
-    match = _PART.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = re.fullmatch(_PART, value.strip(), re.ASCII) if isinstance(value, str) else None
     if match is not None:
         percent = float(match[1])
         return Space(value.strip(), percent=percent) if percent else None

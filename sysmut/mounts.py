@@ -12,7 +12,7 @@ from sysmut.values import frozen
 
 _ESCAPES = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\"))
 _DELETED = "//deleted"
-_NUMBER = re.compile("[0-9]{1,20}")
+_NUMBER = "[0-9]{1,20}"
 
 
 @frozen
@@ -35,7 +35,7 @@ class Mount:
         """The id of the btrfs subvolume that is mounted."""
         for option in self.options.split(","):
             key, _, value = option.partition("=")
-            if key == "subvolid" and _NUMBER.fullmatch(value):
+            if key == "subvolid" and re.fullmatch(_NUMBER, value):
                 return int(value)
         return None
 

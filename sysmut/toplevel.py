@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
-from sysmut import btrfs, image, inroot, layout, mounts, syscalls
+from sysmut import btrfs, inroot, layout, mounts, syscalls
 from sysmut.config import Config
 from sysmut.errors import Busy, NotSysmut, SysmutError, UsageError
 from sysmut.values import frozen
@@ -152,6 +152,8 @@ def _mount(device: str, shown: str) -> None:
 
 def _device(config: Config, stack: contextlib.ExitStack) -> str:
     if config.image:
+        from sysmut import image  # late, for few name one
+
         fd = image.attach(config.image)
         stack.callback(os.close, fd)
         return os.readlink(f"/proc/self/fd/{fd}")

@@ -5,7 +5,7 @@ PATH=$PATH:/usr/sbin:/sbin:/usr/lib/execline/bin
 export PATH DEBIAN_FRONTEND=noninteractive
 debian="btrfs-progs python3 python3-venv python3-click python3-btrfsutil mmdebstrap execline
     busybox-static acl attr zstd xz-utils bzip2 strace mount util-linux libc-bin libcap2-bin e2fsprogs
-    qemu-system-x86 ovmf mtools dosfstools gdisk fdisk cpio kmod scdoc mandoc systemd patch"
+    qemu-system-x86 ovmf mtools dosfstools gdisk fdisk cpio kmod scdoc mandoc systemd patch zsh fish"
 alpine="btrfs-progs py3-btrfs-progs py3-click python3 util-linux coreutils tar zstd"
 
 need_root() {

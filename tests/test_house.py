@@ -11,13 +11,14 @@ from pathlib import Path
 import click
 import pytest
 
-from sysmut.cli import SESSION, VERBS
+from sysmut.cli import SESSION, VALUED, VERBS
 
 PACKAGE = Path(__file__).parents[1] / "sysmut"
 REFIND = PACKAGE.parent / "refind"
 
 FLOORS = (
-    {"errors", "gpt", "layout", "syscalls", "text", "values", "zstd"},
+    {"values"},
+    {"errors", "gpt", "layout", "syscalls", "text", "zstd"},
     {"btrfs", "compare", "config", "disks", "extents", "fstab", "image", "inroot", "mounts", "signals"},
     {"packages", "sandbox", "toplevel"},
     {"generations", "history"},
@@ -129,6 +130,12 @@ def test_the_list_of_commands_says_what_each_says_of_itself(name: str) -> None:
     command = importlib.import_module(f"sysmut.cli.{name}").command
     assert isinstance(command, click.Command)
     assert (command.help or "").split("\n\n")[0].replace("\n", " ") == VERBS[name]
+
+
+def test_the_options_with_a_value_are_those_that_a_session_has() -> None:
+    session = importlib.import_module(f"sysmut.cli.{SESSION}").command
+    options = [option for option in session.params if isinstance(option, click.Option) and not option.is_flag]
+    assert {name for option in options for name in option.opts} == VALUED
 
 
 def test_every_option_says_what_it_does() -> None:

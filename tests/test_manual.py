@@ -2,7 +2,6 @@
 
 import ast
 import configparser
-import dataclasses
 import importlib
 import os
 import re
@@ -20,6 +19,7 @@ from sysmut.cli import SESSION, VERBS, command, frame
 from sysmut.cli.options import common
 from sysmut.config import Config
 from sysmut.generations import Record
+from sysmut.values import fields
 
 ROOT = Path(__file__).parents[1]
 MANUAL = ROOT / "docs/man"
@@ -266,7 +266,7 @@ def by_setting() -> Mapping[str, click.Option]:
 
 def test_each_setting_of_the_file_is_told_of_with_its_option_variable_and_default(tmp_path: Path) -> None:
     told, file = settings(), tmp_path / "sysmut.toml"
-    names = [field.name for field in dataclasses.fields(Config)]
+    names = list(fields(Config))
     assert set(told) == {name for name in names if not refused(name, file)}
     for name, text in told.items():
         option = by_setting()[name]
@@ -304,7 +304,7 @@ def test_the_layout_page_tells_of_every_name_of_the_format_and_every_field_of_a_
         assert f"{layout.SNAPSHOTS}/ID/{name}" in text
     assert layout.PLACEHOLDER in found["WHAT IS WHERE"]
     words = set(re.findall(r"\*(\w+)\*", found["WHAT IS WHERE"]))
-    assert {field.name for field in dataclasses.fields(Record)} - words == set()
+    assert set(fields(Record)) - words == set()
 
 
 # -- command lines in the documents ------------------------------------------------------------------------

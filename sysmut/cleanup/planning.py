@@ -18,11 +18,14 @@ _Row = tuple[str, int, bool, float]
 """Of a subvolume: path, id, whether it is sealed, and when it was made."""
 
 
-def survey(top: TopLevel, *, described: bool = False) -> tuple[State, Subvolumes, Use, Facts | None]:
+def survey(
+    top: TopLevel, *, described: bool = False, explained: bool = True
+) -> tuple[State, Subvolumes, Use, Facts | None]:
     """All that `plan` is told, read anew. For a plan that is carried out, the lock is held.
 
     The facts, which retention needs, are there only with `described`: they cost some microseconds more
-    for each subvolume. They too come from btrfs's own index, and no generation is opened.
+    for each subvolume. They too come from btrfs's own index, and no generation is opened. Unless all is to be
+    `explained`, nobody's mounts are looked at where everything is referred to.
     """
     state = generations.read(top)
     rows: dict[str, list[_Row]] = defaultdict(list)
@@ -31,7 +34,8 @@ def survey(top: TopLevel, *, described: bool = False) -> tuple[State, Subvolumes
         if parts[0] == layout.SNAPSHOTS and len(parts) == 3 and parts[1] in state.generations:
             rows[parts[1]].append((parts[2], number, sealed, created))
     subvolumes = {name: tuple((path, number) for path, number, *_ in items) for name, items in rows.items()}
-    return state, subvolumes, in_use(top), _facts(top, rows) if described else None
+    use = in_use(top) if explained or state.generations - state.referenced else Use({}, {})
+    return state, subvolumes, use, _facts(top, rows) if described else None
 
 
 def _listed(top: TopLevel, *, described: bool) -> Iterable[_Row]:

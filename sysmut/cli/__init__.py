@@ -20,7 +20,7 @@ from typing import NoReturn  # noqa: E402
 import click  # noqa: E402
 
 from sysmut import __version__  # noqa: E402
-from sysmut.cli import frame  # noqa: E402
+from sysmut.cli import frame, naming  # noqa: E402
 from sysmut.errors import UsageError  # noqa: E402
 
 GROUPS = {
@@ -57,6 +57,14 @@ GROUPS = {
 VERBS = {name: said for group in GROUPS.values() for name, said in group.items()}
 SESSION = "session"
 
+VALUED = frozenset(
+    (
+        *("--config", "--description", "--device", "--environment", "--esp", "--image", "--kernel", "--min-free"),
+        *("--mount", "--resolver", "--root", "--script", "--shell", "--slots", "--timeout", "--volume", "-e"),
+    )
+)
+"""The options of a session that take a value: to know them from a verb without making them all."""
+
 _EPILOG = """\
 Without a COMMAND, `sysmut [OPTIONS] [SLOT]` opens a session: `sysmut session --help` lists its
 options. SLOT is 0 if not given; a generation is named by slot, id, unique beginning of an id, pin,
@@ -85,15 +93,14 @@ class _Verbs(click.Group):
 
     def _with_verb_first(self, ctx: click.Context, args: list[str]) -> list[str]:
         """The arguments with their verb at the front: options that every verb has may come before it."""
-        session = self.get_command(ctx, SESSION)
-        assert session is not None
-        names = {name for p in session.params if isinstance(p, click.Option) and not p.is_flag for name in p.opts}
         position = 0
         while position < len(args) and args[position].startswith("-") and args[position] not in ("-", "--"):
-            position += 2 if args[position] in names else 1
+            position += 2 if args[position] in VALUED else 1
         if position < len(args) and args[position] in (*VERBS, SESSION):
             return [args[position], *args[:position], *args[position + 1 :]]
-        if position < len(args):
+        if ctx.resilient_parsing:  # a shell asks what may come next
+            ctx.meta[naming.ALSO] = VERBS
+        elif position < len(args):
             _refuse_misspelt(args[position])
         return [SESSION, *args]
 

@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from sysmut.cli import options
+from sysmut.cli import naming, options
 from sysmut.cli.frame import Console, require_root
 from sysmut.errors import BadData, SysmutError, from_oserror
 
 
 @click.command("check")
-@click.argument("names", nargs=-1, metavar="[GENERATION]...")
+@naming.argument("names", nargs=-1, metavar="[GENERATION]...")
 @options.ESP
 @options.VOLUME
 @options.KERNEL

@@ -40,7 +40,14 @@ def _spread(args: list[str]) -> list[str]:
 @click.command("diff", cls=_Command)
 @naming.argument("before", required=False, metavar="[FROM]")
 @naming.argument("after", required=False, metavar="[TO]")
-@click.option("--files", "paths", multiple=True, metavar="[PATH]...", help="Show how text files differ: these, or all.")
+@click.option(
+    "--files",
+    "paths",
+    multiple=True,
+    metavar="[PATH]...",
+    shell_complete=naming.files,
+    help="Show how text files differ: these, or all.",
+)
 @click.option("--stat", "stat", is_flag=True, help="Only say how much is different.")
 @options.KERNEL
 @options.common

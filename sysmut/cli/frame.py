@@ -1,9 +1,7 @@
 """What every command has around it: one place where an error becomes one line and an exit status."""
 
 import contextlib
-import json
 import os
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -13,7 +11,7 @@ import click
 from sysmut.errors import NotRoot, SysmutError, SystemFailure, from_oserror
 from sysmut.layout import shown
 
-_CONTROLS = re.compile("[\0-\x1f\x7f\u0080-\u009f\ud800-\udc7f\udd00-\udfff]")
+_CONTROLS = "[\0-\x1f\x7f\u0080-\u009f\ud800-\udc7f\udd00-\udfff]"
 _LOST_READER = 128 + 13
 
 
@@ -39,6 +37,8 @@ class Console:
 
     def json(self, value: Any) -> None:
         """What was asked for, as JSON."""
+        import json  # late, as what follows that few commands need
+
         _write(sys.stdout, json.dumps(value, indent=2), escape=False)
 
     def note(self, line: str) -> None:
@@ -79,7 +79,11 @@ def _write(stream: Any, line: str, *, escape: bool = True) -> None:
 
 def printable(text: str) -> str:
     """The text with control characters, line ends too, and what UTF-8 cannot say, as escapes."""
-    return _CONTROLS.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    if text.isprintable():
+        return text
+    import re
+
+    return re.sub(_CONTROLS, lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 def require_root() -> None:

@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from sysmut.cli import options
+from sysmut.cli import naming, options
 from sysmut.cli.frame import Console, require_root
 from sysmut.cli.progress import Progress
 
 
 @click.command("init")
-@click.argument("source", required=False, metavar="[SOURCE]")
+@click.argument("source", required=False, metavar="[SOURCE]", shell_complete=naming.files)
 @click.option(
     "--common",
     "commons",

@@ -8,13 +8,14 @@ from typing import Any
 from sysmut.config import Config
 
 
-def planned(top: Any, config: Config) -> Any:
-    """What syscln would do now, with what is open in a session called so."""
+def planned(top: Any, config: Config, *, explained: bool = True) -> Any:
+    """What syscln would do now, with what is open in a session called so; with every reason, if it is to be
+    explained."""
     from sysmut import cleanup, toplevel
 
     retention = cleanup.Retention.of(config)
     with toplevel.locked(top):
-        planned = cleanup.plan(*cleanup.survey(top, described=retention.given), retention)
+        planned = cleanup.plan(*cleanup.survey(top, described=retention.given, explained=explained), retention)
         return cleanup.without_sessions(top, planned)
 
 

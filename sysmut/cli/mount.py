@@ -12,7 +12,7 @@ from sysmut.errors import UsageError
 
 @click.command("mount")
 @naming.GENERATION
-@click.argument("directory", metavar="DIRECTORY", type=click.Path())
+@click.argument("directory", metavar="DIRECTORY", type=click.Path(), shell_complete=naming.directories)
 @options.common
 def command(generation: str, directory: str, **values: Any) -> None:
     """Mount a generation, read-only.

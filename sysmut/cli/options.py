@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from sysmut import config
+from sysmut.cli import naming
 from sysmut.cli.frame import Console
 from sysmut.config import Config
 from sysmut.values import fields
@@ -22,11 +23,34 @@ def _number(_ctx: click.Context, _option: click.Parameter, value: float | None) 
 
 
 _PLACE = (
-    click.option("--root", metavar="DIR", envvar="SYSMUT_ROOT", help="A directory where the top level is mounted."),
-    click.option("--device", metavar="DEVICE", envvar="SYSMUT_DEVICE", help="The btrfs device, or UUID=…"),
-    click.option("--image", metavar="FILE", envvar="SYSMUT_IMAGE", help="A disk image that holds the btrfs."),
     click.option(
-        "--config", "config_file", metavar="FILE", envvar="SYSMUT_CONFIG", help="Settings; else /etc/sysmut.toml."
+        "--root",
+        metavar="DIR",
+        envvar="SYSMUT_ROOT",
+        shell_complete=naming.directories,
+        help="A directory where the top level is mounted.",
+    ),
+    click.option(
+        "--device",
+        metavar="DEVICE",
+        envvar="SYSMUT_DEVICE",
+        shell_complete=naming.files,
+        help="The btrfs device, or UUID=…",
+    ),
+    click.option(
+        "--image",
+        metavar="FILE",
+        envvar="SYSMUT_IMAGE",
+        shell_complete=naming.files,
+        help="A disk image that holds the btrfs.",
+    ),
+    click.option(
+        "--config",
+        "config_file",
+        metavar="FILE",
+        envvar="SYSMUT_CONFIG",
+        shell_complete=naming.files,
+        help="Settings; else /etc/sysmut.toml.",
     ),
 )
 _OUTPUT = (
@@ -39,7 +63,11 @@ MIN_FREE = click.option(
     "--min-free", metavar="SIZE", envvar="SYSMUT_MIN_FREE", help="Space that must stay free, as 64M."
 )
 ESP = click.option(
-    "--esp", metavar="PLACE", envvar="SYSMUT_ESP", help="The system partition: where it is mounted, or its device."
+    "--esp",
+    metavar="PLACE",
+    envvar="SYSMUT_ESP",
+    shell_complete=naming.files,
+    help="The system partition: where it is mounted, or its device.",
 )
 FORCE = click.option("--force", is_flag=True, help="Do it even if it would not boot.")
 YES = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
@@ -65,8 +93,20 @@ _RETENTION = (
 _INSIDE = (
     click.option("--shell", metavar="PATH", envvar="SYSMUT_SHELL", help="The shell, in the generation."),
     click.option("--environment", "-e", metavar="NAME", multiple=True, help="Pass this variable in."),
-    click.option("--mount", "mounts", metavar="SRC[:DST][:rw]", multiple=True, help="Show this path of the host."),
-    click.option("--resolver", metavar="FILE", help="What is /etc/resolv.conf in it; empty for none."),
+    click.option(
+        "--mount",
+        "mounts",
+        metavar="SRC[:DST][:rw]",
+        multiple=True,
+        shell_complete=naming.files,
+        help="Show this path of the host.",
+    ),
+    click.option(
+        "--resolver",
+        metavar="FILE",
+        shell_complete=naming.files,
+        help="What is /etc/resolv.conf in it; empty for none.",
+    ),
 )
 _SESSION = (
     click.option(

@@ -5,7 +5,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from sysmut.cli import options
+from sysmut.cli import naming, options
 from sysmut.cli.frame import Console, require_root
 from sysmut.errors import UsageError
 
@@ -18,7 +18,13 @@ from sysmut.errors import UsageError
 @click.option("--icon", metavar="PATH", help="The entry's icon, from the top of the system partition.")
 @click.option("--kernel-options", metavar="TEXT", help="Added to every kernel command line.")
 @click.option("--panic", type=int, metavar="SECONDS", help="A kernel that panics reboots after so long (30).")
-@click.option("--from", "source", metavar="DIR", help="With --setup: where rEFInd's own files are.")
+@click.option(
+    "--from",
+    "source",
+    metavar="DIR",
+    shell_complete=naming.directories,
+    help="With --setup: where rEFInd's own files are.",
+)
 @click.option("--removable", is_flag=True, help="With --setup: as EFI/BOOT, which needs no firmware entry.")
 @options.ESP
 @options.VOLUME

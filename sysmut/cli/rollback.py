@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from sysmut.cli import options
+from sysmut.cli import naming, options
 from sysmut.cli.activate import make_first
 from sysmut.cli.frame import require_root
 
 
 @click.command("rollback")
-@click.argument("generation", required=False, metavar="[GENERATION]")
+@naming.argument("generation", required=False, metavar="[GENERATION]")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the slots as they would be.")
 @options.FORCE
 @options.YES

@@ -1,13 +1,16 @@
 """`sysmut run [SLOT] -- COMMAND…`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sysmut.cli import options
+from sysmut.cli import naming, options
 from sysmut.cli.frame import require_root
 from sysmut.cli.session import carry_out
 from sysmut.errors import UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class BeforeDashes(click.Command):
@@ -20,9 +23,14 @@ class BeforeDashes(click.Command):
             position = args.index("--")
             ctx.meta["sysmut.argv"] = tuple(args[position + 1 :])
             args = args[:position]
-        elif self.needed and not {"-h", "--help"} & set(args):
+        elif self.needed and not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
             raise UsageError("put -- before the command", hint="sysmut run [OPTIONS] [SLOT] -- COMMAND [ARGUMENT]...")
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        if "sysmut.argv" in ctx.meta:
+            return naming.files(ctx, None, incomplete)
+        return super().shell_complete(ctx, incomplete)
 
 
 class _Command(BeforeDashes):
@@ -30,7 +38,7 @@ class _Command(BeforeDashes):
 
 
 @click.command("run", cls=_Command, options_metavar="[OPTIONS]")
-@click.argument("slot", required=False, default="0", metavar="[SLOT] -- COMMAND...")
+@naming.argument("slot", required=False, default="0", metavar="[SLOT] -- COMMAND...")
 @options.session
 @options.common
 @click.pass_context

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from sysmut.cli import options
+from sysmut.cli import naming, options
 from sysmut.cli.frame import Console, require_root
 from sysmut.errors import BadData, UsageError
 
@@ -13,8 +13,13 @@ _SCRIPT_LIMIT = 64 * 2**20
 
 
 @click.command("session")
-@click.argument("slot", required=False, default="0", metavar="[SLOT]")
-@click.option("--script", metavar="FILE", help="Run this script instead of a shell; - reads standard input.")
+@naming.argument("slot", required=False, default="0", metavar="[SLOT]")
+@click.option(
+    "--script",
+    metavar="FILE",
+    shell_complete=naming.files,
+    help="Run this script instead of a shell; - reads standard input.",
+)
 @options.session
 @options.common
 def command(slot: str, script: str | None, **values: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from sysmut.cli import looking, options
+from sysmut.cli import looking, naming, options
 from sysmut.cli.frame import Console, require_root
 from sysmut.errors import SysmutError, UsageError, from_oserror
 from sysmut.layout import shown
@@ -13,7 +13,12 @@ from sysmut.layout import shown
 
 @click.command("status")
 @click.option("--check", "checked", is_flag=True, help="Look into the kernels too, and say in one line if all is well.")
-@click.option("--prometheus", metavar="FILE", help="Write figures for the node exporter into this file; - prints them.")
+@click.option(
+    "--prometheus",
+    metavar="FILE",
+    shell_complete=naming.files,
+    help="Write figures for the node exporter into this file; - prints them.",
+)
 @options.retention
 @options.ESP
 @options.VOLUME
@@ -74,7 +79,7 @@ def _look(console: Console, prometheus: str | None, values: dict[str, Any]) -> i
 def _collect(top: Any, config: Any) -> Any:
     from sysmut import status
 
-    plan = looking.planned(top, config)
+    plan = looking.planned(top, config, explained=False)
     return status.collect(top, plan.state, plan.doomed)
 
 

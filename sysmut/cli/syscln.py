@@ -37,7 +37,9 @@ def command(dry_run: bool, **values: Any) -> int:
         with toplevel.locked(top):
             if config.esp is not None and not dry_run:
                 _repair_menu(console, top, config)
-            planned = cleanup.plan(*cleanup.survey(top, described=retention.given), retention)
+            explained = dry_run or console.verbose
+            found = cleanup.survey(top, described=retention.given, explained=explained)
+            planned = cleanup.plan(*found, retention)
             if dry_run:
                 _preview(console, cleanup.without_sessions(top, planned))
                 return 0

@@ -11,7 +11,7 @@ from sysmut.generations.verify import require_sealed
 from sysmut.toplevel import TopLevel
 from sysmut.values import replace
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@~-]{0,63}")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._+@~-]{0,63}"
 """What can stand in a path, in a boot menu and in a kernel's command line, and is no option."""
 
 _OTHER = "take another name"
@@ -57,7 +57,7 @@ def unpin(top: TopLevel, state: State, name: str) -> State:
 
 
 def _require_name(state: State, generation: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         raise UsageError(
             f"a pin cannot be called {name!r}",
             hint="take up to 64 letters, digits and . _ + @ ~ -, a letter or digit first",

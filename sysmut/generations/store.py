@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import stat
 from collections.abc import Mapping
@@ -210,6 +209,8 @@ def describe(top: TopLevel, generation: str, text: str) -> None:
 
 
 def _write(path: str, record: Mapping[str, Any]) -> None:
+    import json  # late, for syscln has no use for it
+
     with inroot.opened_root(path) as fd:
         inroot.replace(fd, layout.RECORD, json.dumps(record, indent=1) + "\n", 0o600)
 
@@ -217,6 +218,8 @@ def _write(path: str, record: Mapping[str, Any]) -> None:
 def read_record(top: TopLevel, generation: str) -> dict[str, Any] | None:
     """The record of a generation, None where there is none that can be read (the wiki's scripts
     write none). What no record has in it, and JSON perhaps could not show again, is left out."""
+    import json
+
     with contextlib.suppress(OSError, ValueError, RecursionError):
         value = json.loads(_content(f"{top.at(layout.generation(generation))}/{layout.RECORD}"))
         if isinstance(value, dict):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sysmut.cli import VERBS
 from sysmut.config import Config
+from sysmut.values import fields
 
 T = TypeVar("T")
 
@@ -147,7 +148,7 @@ def followed(top: Path, path: str) -> str | None:
 
 # -- settings ----------------------------------------------------------------------------------------------
 
-KEYS = sorted(Config.__dataclass_fields__)
+KEYS = sorted(fields(Config))
 _WORDS = st.text(st.characters(codec="utf-8"), max_size=20) | st.sampled_from(
     [
         "",

@@ -1,7 +1,6 @@
 """Any input: what is rendered parses to the same, and any bytes give a value or one clear error."""
 
 import contextlib
-import dataclasses
 import io
 import json
 import os
@@ -42,6 +41,7 @@ from sysmut.session.environment import Program, command
 from sysmut.session.mounts import session_mounts
 from sysmut.signals import Interrupts
 from sysmut.toplevel import TopLevel
+from sysmut.values import replace
 from tests.lab import FIRST, Finished, Lab
 from tests.reliability import inputs
 from tests.reliability.table import Row, Table
@@ -501,7 +501,7 @@ def require_taken(found: Config, key: str, value: Any) -> None:
     assert (text.isascii() and text.isprintable()) or key not in ("title", "icon", "kernel_options", "volume")
     assert found.slots in (None, *range(1, 101))
     assert found.panic in range(3601)
-    assert dataclasses.replace(found, **{key: getattr(Config(), key)}) == Config()
+    assert replace(found, **{key: getattr(Config(), key)}) == Config()
 
 
 @for_any
@@ -756,7 +756,7 @@ def called(boot: firmware.Boot, call: tuple[str, ...], wanted: firmware.Wanted) 
         return firmware.Boot((number, *boot.order), (*boot.entries, made))
     if call[:2] == ("-a", "-b"):
         return firmware.Boot(
-            boot.order, tuple(dataclasses.replace(e, active=True) if e.number == call[2] else e for e in boot.entries)
+            boot.order, tuple(replace(e, active=True) if e.number == call[2] else e for e in boot.entries)
         )
     assert call[0] == "-o"
     return firmware.Boot(tuple(call[1].split(",")), boot.entries)
