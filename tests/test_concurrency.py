@@ -460,12 +460,15 @@ def test_a_dry_run_tells_the_slots_and_changes_nothing(three: tuple[Lab, str, st
     assert re.findall(r"^ +(\d)  (\w+)", said, re.MULTILINE) == [("0", b), ("1", c), ("2", a), ("3", a)]
     current = lab.json("status")["current"]
     told = {"version": 1, "changed": True, "dry_run": True, "slots": [b, c, a, a], "warnings": []}
-    assert lab.json(verb, b, "-n") == {**told, "current": current}
+    preview = lab.json(verb, b, "-n")
+    impact = preview["impact"]
+    assert (impact["before"], impact["after"]) == (c, b)
+    assert preview == {**told, "current": current, "impact": impact}
     assert lab.picture() == before
     done = lab.json(verb, b)
-    assert done == {**told, "dry_run": False, "current": lab.json("status")["current"]}
+    assert done == {**told, "dry_run": False, "current": lab.json("status")["current"], "impact": impact}
     assert done["current"] != current
-    assert lab.json(verb, b) == {**done, "changed": False}
+    assert lab.json(verb, b) == {**done, "changed": False, "impact": None}
 
 
 def test_a_rollback_goes_one_back_and_once_only(three: tuple[Lab, str, str, str]) -> None:
