@@ -31,6 +31,7 @@ _QGROUP_INFO = 242
 _EXTENT_DATA = 108
 _INLINE = 0
 
+_IOC_SNAP_DESTROY = 0x5000940F
 _IOC_FS_INFO = 0x8400941F
 _FSID_OFFSET = 16
 
@@ -238,6 +239,20 @@ def _clear_immutable(path: str) -> None:
         syscalls.clear_immutable(fd, path)
     finally:
         os.close(fd)
+
+
+def delete_plain(directory: int, name: str) -> bool:
+    """Delete a subvolume in the open directory, by one call; whether that was possible: what stands in its way
+    (another in it, a flag) is for `delete_tree` to find out."""
+    # struct btrfs_ioctl_vol_args: fd (of no meaning here), and the name.
+    arguments = bytearray(struct.pack("=q4088s", 0, os.fsencode(name)))  # bytes of this length ioctl would not take
+    try:
+        fcntl.ioctl(directory, _IOC_SNAP_DESTROY, arguments)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(error.errno, error.strerror, name) from None
+        return False
+    return True
 
 
 def delete_tree(path: str) -> None:

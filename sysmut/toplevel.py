@@ -249,11 +249,11 @@ def try_lock(fd: int) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(path: str) -> Iterator[bool]:
-    """Whether the directory `path` could be locked, for the context: no session has it open."""
+def claimed(path: str) -> Iterator[int | None]:
+    """The directory `path`, open and locked for the context; None where it could not be: a session has it open."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        yield try_lock(fd)
+        yield fd if try_lock(fd) else None
     finally:
         os.close(fd)
 

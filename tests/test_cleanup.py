@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -379,10 +380,10 @@ def test_as_json_it_tells_what_it_did(lab: Lab) -> None:
 
 
 def syncs(lab: Lab, trace: Path, *arguments: str) -> int:
-    """How often a run of syscln calls syncfs, fsync or sync."""
-    command = ["strace", "-f", "-qq", "-e", "trace=syncfs,fsync,fdatasync,sync", "-e", "signal=none", "-o", str(trace)]
+    """How often a run of syscln calls syncfs, fsync or sync, or btrfs's own call for that."""
+    command = ["strace", "-f", "-qq", "-e", "trace=syncfs,fsync,fdatasync,sync,ioctl", "-e", "signal=none", "-o", str(trace)]
     sh(*command, *lab.command("syscln", *arguments), env=clean_environment())
-    return trace.read_text().count("sync")
+    return len(re.findall(r"sync(?:fs)?\(|BTRFS_IOC_SYNC", trace.read_text()))
 
 
 @pytest.mark.parametrize("count", [1, 5])

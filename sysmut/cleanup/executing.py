@@ -29,11 +29,11 @@ def execute(top: TopLevel, planned: Plan, doing: Callable[[str], None] = lambda 
         try:
             with toplevel.claimed(top.at(layout.generation(name))) as claimed:
                 subvolumes = planned.subvolumes.get(name, ())
-                reason = guard.reason(name, subvolumes) if claimed else OPEN
-                if reason:
-                    report.kept.append((name, reason))
+                reason = OPEN if claimed is None else guard.reason(name, subvolumes)
+                if claimed is None or reason:
+                    report.kept.append((name, reason or OPEN))
                 else:
-                    _delete(top, name, subvolumes, report)
+                    _delete(top, name, subvolumes, claimed, report)
         except OSError as error:
             if os.path.lexists(top.at(layout.generation(name))):  # else somebody else removed it
                 report.failed.append((name, _explained(error)))
@@ -44,8 +44,7 @@ def execute(top: TopLevel, planned: Plan, doing: Callable[[str], None] = lambda 
             report.failed.append((layout.link_set(name), from_oserror(error)))
     if report.deleted or report.link_sets:
         doing("writing it to the disk")
-        top.sync()
-        btrfs.commit(top.fd)  # which syncfs(2) is too, but sets nobody to giving back the space: it took half a minute
+        btrfs.commit(top.fd)  # as syncfs(2), which sets nobody to giving back the space: that took half a minute
     return report
 
 
@@ -65,8 +64,9 @@ class _Guard:
         return next(uses(name, subvolumes, self._use), None)
 
 
-def _delete(top: TopLevel, name: str, subvolumes: tuple[tuple[str, int], ...], report: Report) -> None:
-    others = generations.remove(top, name)
+def _delete(top: TopLevel, name: str, subvolumes: tuple[tuple[str, int], ...], directory: int, report: Report) -> None:
+    alone = len(subvolumes) == 1 and subvolumes[0][0] == layout.ROOT
+    others = generations.remove(top, name, plain=directory if alone else -1)
     if subvolumes or not others:
         report.deleted.append(name)
     if others:

@@ -85,7 +85,7 @@ def without_sessions(top: TopLevel, planned: Plan) -> Plan:
     for verdict in planned.verdicts:
         try:
             with toplevel.claimed(top.at(layout.generation(verdict.generation))) as claimed:
-                verdicts.append(verdict if claimed else Verdict(verdict.generation, True, (OPEN,)))
+                verdicts.append(verdict if claimed is not None else Verdict(verdict.generation, True, (OPEN,)))
         except FileNotFoundError:
             continue  # gone since it was looked at
     return replace(planned, verdicts=tuple(verdicts))

@@ -32,7 +32,7 @@ def pin(top: TopLevel, state: State, generation: str, name: str) -> State:
             hint=f"take it away first: sysmut unpin {name}",
         )
     with toplevel.claimed(top.at(layout.generation(generation))) as claimed:
-        if not claimed and not state.references(generation):
+        if claimed is None and not state.references(generation):
             raise Busy(f"generation {generation} is open in a session", hint="wait for its end")
     require_sealed(top, generation)
     _make_directory(top)

@@ -137,7 +137,7 @@ def preview(top: TopLevel, state: State, generation: str) -> State:
     """The state as `activate` would make it, with what `activate` refuses."""
     with toplevel.claimed(top.at(layout.generation(generation))) as claimed:
         # One in a slot is published, even where its session has not ended yet.
-        if not claimed and generation not in state.slots:
+        if claimed is None and generation not in state.slots:
             raise Busy(f"generation {generation} is open in a session", hint="wait for its end")
     require_sealed(top, generation)
     require_whole(top, generation)

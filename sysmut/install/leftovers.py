@@ -43,5 +43,5 @@ def clear(top: TopLevel, paths: tuple[str, ...]) -> None:
             btrfs.delete_tree(top.at(path))
             continue
         with toplevel.claimed(top.at(path)) as claimed:
-            if claimed:
+            if claimed is not None:
                 generations.remove(top, os.path.basename(path))

@@ -25,7 +25,7 @@ def look(top: TopLevel, config: Config, request: Request, interrupts: Interrupts
         name = generations.find(state, request.source, booted)
         generations.subvolumes(top, name)  # which raises where there is none to look at
         with toplevel.claimed(top.at(layout.generation(name))) as claimed:
-            if not claimed and name not in state.referenced:
+            if claimed is None and name not in state.referenced:
                 raise Busy(f"generation {name} is open in a session", hint="wait for its end")
         root = top.at(layout.root(name))
         # From here on it is mounted, so that syscln keeps it; the mount goes with this process.
