@@ -381,7 +381,8 @@ def test_as_json_it_tells_what_it_did(lab: Lab) -> None:
 
 def syncs(lab: Lab, trace: Path, *arguments: str) -> int:
     """How often a run of syscln calls syncfs, fsync or sync, or btrfs's own call for that."""
-    command = ["strace", "-f", "-qq", "-e", "trace=syncfs,fsync,fdatasync,sync,ioctl", "-e", "signal=none", "-o", str(trace)]
+    calls = "trace=syncfs,fsync,fdatasync,sync,ioctl"
+    command = ["strace", "-f", "-qq", "-e", calls, "-e", "signal=none", "-o", str(trace)]
     sh(*command, *lab.command("syscln", *arguments), env=clean_environment())
     return len(re.findall(r"sync(?:fs)?\(|BTRFS_IOC_SYNC", trace.read_text()))
 
