@@ -21,7 +21,7 @@ from sysmut.toplevel import TopLevel
 LIMIT = 2**20
 """Bytes from which on the older half is dropped."""
 
-MAKING = ("published", "kept", "made")
+MAKING = ("published", "kept", "made", "taken in")
 """The events by which a generation that may be there came to be."""
 
 _MOST_NAMES = 40

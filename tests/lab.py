@@ -78,11 +78,17 @@ class Lab:
             if process.poll() is None:
                 kill(process)
         for _ in range(20):
-            points = [line.split()[4] for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()]
-            ours = [point for point in points if point == str(self.top) or point.startswith(f"{self.top}/")]
+            seen = [line.split() for line in Path("/proc/thread-self/mountinfo").read_text().splitlines()]
+            devices = {fields[2] for fields in seen if fields[4] == str(self.top)}
+            # What a test has mounted elsewhere counts, too.
+            ours = [
+                fields[4].replace("\\040", " ")
+                for fields in seen
+                if fields[2] in devices or fields[4] == str(self.top) or fields[4].startswith(f"{self.top}/")
+            ]
             if not ours:
                 return
-            for point in reversed(ours):
+            for point in sorted(ours, key=lambda point: (point == str(self.top), -len(point))):
                 subprocess.run(["umount", point], check=False, capture_output=True)
             time.sleep(0.05)
         raise AssertionError(f"cannot unmount {self.top}")

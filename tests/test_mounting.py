@@ -50,6 +50,13 @@ def test_one_that_can_be_written_is_mounted_read_only_too(lab: Lab, place: Path)
         assert lab.sysmut("umount", OTHER).returncode == 0
 
 
+def test_the_way_to_unmount_it_is_told_as_it_can_be_typed_from_anywhere(lab: Lab, place: Path) -> None:
+    done = lab.sysmut("mount", "0", place.name, cwd=place.parent)
+    assert done.stderr.endswith(f"to unmount it: sysmut umount {place}\n")
+    assert lab.sysmut("umount", place.name, cwd=place.parent).returncode == 0
+    assert mounted(place) is None
+
+
 def test_umount_by_name_finds_every_place_and_leaves_others_alone(lab: Lab, tmp_path: Path) -> None:
     lab.add_generation(OTHER)
     for name in ("one", "two", "three"):

@@ -75,12 +75,22 @@ def test_unpin_takes_away_also_what_leads_nowhere_and_says_what_becomes_of_the_g
     two.sysmut("pin", OTHER, "good")
     assert f"generation {OTHER} goes when syscln runs" in two.sysmut("unpin", "good").stderr
     two.sysmut("pin", FIRST, "first")
-    assert f"generation {FIRST} is kept by slot 0, slot 1" in two.sysmut("unpin", "first").stderr
+    assert f"generation {FIRST} is kept: slot 0, slot 1" in two.sysmut("unpin", "first").stderr
     (two.top / "pins/lost").symlink_to("../snapshots/gone")
     assert two.sysmut("unpin", "lost").returncode == 0
     assert os.listdir(two.top / "pins") == []
     done = two.sysmut("unpin", "good")
     assert (done.returncode, "there is no pin 'good'" in done.stderr) == (64, True)
+
+
+def test_unpin_says_that_what_is_mounted_stays(two: Lab, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    two.sysmut("pin", OTHER, "good")
+    two.sysmut("mount", OTHER, tmp_path / "here")
+    try:
+        assert f"is kept: mounted on {tmp_path}/here" in two.sysmut("unpin", "good").stderr
+    finally:
+        two.sysmut("umount", OTHER)
 
 
 def test_a_file_in_the_place_of_a_pin_and_a_link_in_the_place_of_pins_are_left_alone(two: Lab, tmp_path: Path) -> None:

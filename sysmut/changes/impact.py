@@ -83,7 +83,7 @@ def to_lines(found: Impact) -> list[str]:
         lines.append(f"  /etc      {counted(len(found.etc), 'path')}: {_some([change.path for change in found.etc])}")
     lines += [f"  (what else is different could not be told: {problem})" for problem in found.unknown]
     if len(lines) == 1:
-        lines.append("  kernel, packages and /etc are the same")
+        lines.append("  kernel, packages and /etc are the same; other files may differ")
     if found.commons:
         lines.append(f"  {', '.join(found.commons)}: stay as they are, for commons do not go back")
     return [*lines, f"  all of it: sysmut diff {found.before} {found.after}"]

@@ -195,8 +195,8 @@ def _report(work: _Work, choice: _Choice, outcome: _Outcome) -> None:
     if not choice.changes:
         console.note(f"nothing to do: slot 0 is {first} already")
         return
-    console.note(f"generation {first} {'would be' if work.dry_run else 'is'} slot 0 now")
+    console.note(f"generation {first} {'would be slot 0' if work.dry_run else 'is slot 0 now'}")
     for line in slot_lines(after, choice.booted, {}):
         console.note(line)
-    if first != choice.booted and not work.dry_run:
+    if choice.booted not in (None, first) and not work.dry_run:
         console.note("reboot to run it")

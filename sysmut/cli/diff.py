@@ -85,4 +85,4 @@ def _print(console: Console, lines: list[str], texts: dict[str, list[str]]) -> N
         console.data(line)
     for difference in texts.values():
         for line in difference:
-            console.data(line)
+            console.text(line)

@@ -31,6 +31,10 @@ class Console:
         """A line of what was asked for."""
         _write(sys.stdout, line)
 
+    def text(self, line: str) -> None:
+        """A line of a text that was asked for: its tabs stay."""
+        _write(sys.stdout, "\t".join(map(printable, line.split("\t"))), escape=False)
+
     def fields(self, values: Sequence[str]) -> None:
         """A line of what was asked for, for a script: fields with a tab between them."""
         _write(sys.stdout, "\t".join(map(printable, values)), escape=False)

@@ -29,13 +29,12 @@ def command(generation: str, directory: str, **values: Any) -> None:
         place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"{directory}: {error.strerror}", hint="name a directory that is there") from None
+    path = os.path.realpath(directory)  # now: to enter a namespace is to leave the working directory
     outside = Outside()
     with toplevel.opened(config) as top, toplevel.locked(top):
         target = generations.find(generations.read(top), generation, generations.booted(top))
         mount(top, target, place, outside)
     if console.as_json:
-        console.json({"version": 1, "generation": target, "mounted_on": os.path.realpath(directory)})
+        console.json({"version": 1, "generation": target, "mounted_on": path})
     else:
-        console.note(
-            f"generation {target} is mounted on {directory}, read-only; to unmount it: sysmut umount {directory}"
-        )
+        console.note(f"generation {target} is mounted on {path}, read-only; to unmount it: sysmut umount {path}")

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from sysmut.cli import naming, options
-from sysmut.cli.frame import Console, require_root
+from sysmut.cli import looking, naming, options
+from sysmut.cli.frame import require_root
 from sysmut.errors import UsageError
 
 
@@ -35,23 +35,19 @@ def command(generation: str, name: str | None, **values: Any) -> None:
         after = generations.pin(top, state, target, chosen)
         return after, {"pin": chosen, "generation": target}
 
-    changed = change_pins("pinned", change, values)
-    if changed is not None:
-        console, facts = changed
-        console.note(f"generation {facts['generation']} is pinned as {facts['pin']}")
+    change_pins("pinned", change, values)
 
 
-def change_pins(
-    event: str, change: Callable[[Any, Any], tuple[Any, dict[str, Any]]], values: dict[str, Any]
-) -> tuple[Console, dict[str, Any]] | None:
-    """Change the pins under the lock, and have the menu follow. `change` is given the top level and the state, and
-    returns the state then and what it did; that is returned, with where to tell it: None if it has been told."""
+def change_pins(event: str, change: Callable[[Any, Any], tuple[Any, dict[str, Any]]], values: dict[str, Any]) -> None:
+    """Change the pins under the lock, have the menu follow, and tell of it. `change` is given the top level and the
+    state, and returns the state then and what it did: `pin`, `generation`, and `dangling` for one that led nowhere."""
     from sysmut import generations, history, menu, toplevel
     from sysmut.boot import checking
     from sysmut.signals import Interrupts
 
     console = options.console(values)
     config = options.settings(values)
+    said: list[str] = []
     with Interrupts() as interrupts, toplevel.opened(config) as top:
         with toplevel.locked(top, interrupts.check):
             before = generations.read(top)
@@ -59,16 +55,30 @@ def change_pins(
             dangling = facts.pop("dangling", False)
             changed = dangling or dict(after.pins) != dict(before.pins)
             if changed:
-                history.note(top, event, console.note, **facts)
+                history.note(top, event, said.append, **facts)
                 follows = "the boot menu was brought up to date"
-                menu.repair(top, config, after, lambda _: console.note(follows), console.warn)
-        by_hand = changed and config.esp is None and checking.is_to_boot(top, after.slots)
+                menu.repair(top, config, after, lambda _: said.append(follows), console.warn)
+        if changed and config.esp is None and checking.is_to_boot(top, after.slots):
+            said.append("the boot menu does not know of it yet: sysmut refind --install")
+        fate = "" if console.as_json or facts["pin"] in after.pins else _fate(top, config, facts["generation"])
     if console.as_json:
         console.json({"version": 1, "changed": changed, **facts, "pins": dict(after.pins)})
-        return None
+        return
+    state = f"generation {facts['generation']} is pinned as {facts['pin']}"
     if not changed:
-        console.note(f"nothing to do: generation {facts['generation']} is pinned as {facts['pin']} already")
-        return None
-    if by_hand:
-        console.note("the boot menu does not know of it yet: sysmut refind --install")
-    return console, facts
+        console.note(f"nothing to do: {state} already")
+        return
+    console.note(f"the pin {facts['pin']} is gone{fate}" if fate or dangling else state)
+    for line in said:
+        console.note(line)
+
+
+def _fate(top: Any, config: Any, generation: str | None) -> str:
+    """What becomes of a generation that is pinned no more."""
+    plan = looking.planned(top, config)
+    for verdict in plan.verdicts:
+        if verdict.generation == generation:
+            if verdict.keep:
+                return f"; generation {generation} is kept: {', '.join(verdict.reasons)}"
+            return f"; generation {generation} goes when syscln runs"
+    return ""

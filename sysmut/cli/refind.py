@@ -59,21 +59,24 @@ def command(install: bool, setup: bool, dry_run: bool, source: str | None, remov
             told = [*(_tell_setup(console, first) if first else ()), *(_tell_install(second) if second else ())]
             _carry_out(console, partition, first, second, told, dry_run=dry_run)
     if install and not dry_run:
-        _advise(console, config)
+        _advise(console, config, partition.path)
 
 
-def _advise(console: Console, config: Any) -> None:
-    """What belongs into the settings, for the menu to be kept as it is now."""
+def _advise(console: Console, config: Any, place: str) -> None:
+    """What belongs into the settings, for the menu to be kept as it is now; `place` is where the partition is."""
     context = click.get_current_context()
     given = [
         name
         for name in ("kernel", "kernel_options", "panic", "title", "icon", "volume", "esp")
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
+    names = ", ".join(given)
     if config.esp is None:
-        console.note('for the menu to be kept up to date, put into /etc/sysmut.toml, in a session: esp = "…"')
+        shown = "PLACE" if place.startswith("/run/") else place
+        more = f", and what was given here: {names}" if names else ""
+        what = f'esp = "{shown}"{more}'
+        console.note(f"for the menu to be kept up to date, put into /etc/sysmut.toml, in a session: {what}")
     elif given:
-        names = ", ".join(given)
         console.note(f"for it to stay so, put into /etc/sysmut.toml, in a session, what was given here: {names}")
 
 

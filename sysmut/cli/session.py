@@ -108,4 +108,6 @@ def _report(console: Console, result: Any, warnings: list[str]) -> None:
     console.note(f"published: generation {result.generation} is slot 0 now, made from {result.source}")
     for line in slot_lines(result.state, result.booted, {}):
         console.note(line)
-    console.note("reboot to run it; to undo it: sysmut rollback")
+    console.note(
+        "to undo it: sysmut rollback" if result.booted is None else "reboot to run it; to undo it: sysmut rollback"
+    )

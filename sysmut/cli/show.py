@@ -76,4 +76,4 @@ def _print_log(console: Console, top: Any, name: str) -> None:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise BadData(f"{path}: not a regular file")
         for line in file:
-            console.data(line.removesuffix("\n").removesuffix("\r"))
+            console.text(line.removesuffix("\n").removesuffix("\r"))

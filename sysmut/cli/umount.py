@@ -16,14 +16,13 @@ from sysmut.errors import UsageError
 def command(place: str, **values: Any) -> None:
     """Unmount what `mount` has mounted.
 
-    A DIRECTORY has a slash in it (`./old`), or it is taken for a generation, which is unmounted wherever it is; never
-    from /.
+    A GENERATION is unmounted wherever it is, but never from /. What has a slash in it is a directory.
     """
     require_root()
     from sysmut.generations import mounting
 
     console = options.console(values)
-    if "/" in place:
+    if "/" in place or os.path.ismount(place):
         point = os.path.realpath(place)
         unmounted = {point: mounting.unmount(point)}
     else:

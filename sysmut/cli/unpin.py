@@ -23,16 +23,9 @@ def command(name: str, **values: Any) -> None:
     require_root()
     from sysmut import generations
 
-    kept: list[str] = []
-
     def change(top: Any, state: Any) -> tuple[Any, dict[str, Any]]:
         generation = state.pins.get(name)
         after = generations.unpin(top, state, name)
-        kept.extend(after.references(generation) if generation else ())
         return after, {"pin": name, "generation": generation, "dangling": generation is None}
 
-    changed = change_pins("unpinned", change, values)
-    if changed is not None:
-        console, facts = changed
-        fate = f"is kept by {', '.join(kept)}" if kept else "goes when syscln runs"
-        console.note(f"the pin {name} is gone; generation {facts['generation'] or '(none)'} {fate}")
+    change_pins("unpinned", change, values)

@@ -52,9 +52,10 @@ _STATE = (
 _STATE_OF = {
     "usr/lib/systemd/systemd": tuple(f"/var/lib/systemd/{name}" for name in ("linger", "timers", "timesync")),
     "usr/sbin/logrotate": ("/var/lib/logrotate",),
+    "usr/bin/apt-get": ("/var/lib/apt/lists",),
 }
 """Taken where the source has the program, which fails where it cannot write there: logind, timers that
-catch up, and timesyncd, seen on Debian 12."""
+catch up, and timesyncd, seen on Debian 12; or that fetches there what is otherwise each time."""
 
 
 def normal(path: str) -> str:

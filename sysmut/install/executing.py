@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from sysmut import fstab, generations, inroot, layout, toplevel
+from sysmut import fstab, generations, history, inroot, layout, toplevel
+from sysmut.boot import kernels
 from sysmut.errors import Busy, NoSpace, SysmutError, from_oserror
 from sysmut.generations import Draft, NotDurable, Record, State
 from sysmut.install import leftovers, populating
@@ -170,6 +171,7 @@ def _make(draft: Draft, plan: Plan, watch: Watch, undo: Undo, began: float) -> R
             raise
         draft.kept = True
         undo.forget()
+        history.note(top, "taken in", watch.tick, generation=draft.id, command=(leftovers.VERB, plan.source.given))
         return Result(draft.id, generations.read(top), old)
 
 
@@ -186,6 +188,8 @@ def _record(draft: Draft, plan: Plan, began: float, *, ended: bool) -> Record:
         command=(leftovers.VERB, plan.source.given),
         began=layout.timestamp(began),
         ended=layout.timestamp(time.time()) if ended else "",
+        user=history.user(),
+        kernel=kernels.label(draft.root, None) if ended else None,
     )
 
 

@@ -65,7 +65,7 @@ class Upkeep:
         """The menus that are installed, by folder, and what they should be."""
         with self._opened(writable=False) as partition:
             if not partition.refind_directories():
-                hint = f"if {partition.path} is not mounted, mount it; else {_COMMAND} --setup"
+                hint = f"if {partition.path} is not mounted, mount it; else sysmut refind --setup --install"
                 raise NotSysmut(f"there is no rEFInd in {partition.path}", hint=hint)
             old = install.installed(partition)
         for folder, content in old.items():

@@ -13,8 +13,8 @@ from sysmut.toplevel import TopLevel
 from sysmut.values import frozen
 
 _LOOKED_INTO = 20
-"""How many generations without a record (the wiki's scripts write none) are looked into, which costs
-milliseconds each: the newest."""
+"""How many generations that have no record, or none of a kernel (the wiki's scripts write none), are looked into,
+which costs milliseconds each: the newest."""
 
 
 @frozen
@@ -70,8 +70,8 @@ def collect(
     unrecorded = 0
     for name in sorted(fates.reasons, key=lambda name: (fates.number(name), name), reverse=True):
         record = generations.read_record(top, name) or {}
-        unrecorded += "kernel" not in record
-        known = _Known(top, name, record, config, look="kernel" not in record and unrecorded <= _LOOKED_INTO)
+        unrecorded += record.get("kernel") is None
+        known = _Known(top, name, record, config, look=record.get("kernel") is None and unrecorded <= _LOOKED_INTO)
         here, pinned = slots.get(name, []), pins.get(name, [])
         flags = (
             ("N", name == booted), ("D", 0 in here), ("T", name == state.trial), ("P", bool(pinned)),

@@ -1,0 +1,12 @@
+# An activation by command lines: activate.sh DEVICE TOP ID. Run by `unshare --mount sh -e`.
+mkdir -p "$2"
+mount -t btrfs -o noatime,subvolid=5 "$1" "$2"
+mkdir "$2/links/$3"
+cp -P "$2/current/1" "$2/links/$3/0"
+cp -P "$2/current/0" "$2/links/$3/1"
+cp -P "$2/current/2" "$2/links/$3/2"
+cp -P "$2/current/3" "$2/links/$3/3"
+ln -sfn "./links/$3" "$2/next/current"
+sync -f "$2"
+mv -T "$2/next/current" "$2/current"
+sync -f "$2"

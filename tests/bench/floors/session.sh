@@ -1,0 +1,27 @@
+# A session by command lines: session.sh DEVICE TOP ID COMMON. Run by `unshare --mount sh -e`.
+mkdir -p "$2"
+mount -t btrfs -o noatime,subvolid=5 "$1" "$2"
+new=$2/snapshots/$3
+mkdir "$new"
+btrfs -q subvolume snapshot "$2/current/0/@" "$new/@"
+sed "s#CURRENT_SNAPSHOTS_PATH#/snapshots/$3#" "$2/fstab" >"$new/@/etc/fstab"
+unshare --mount --pid --fork --ipc --uts sh -e -c '
+    mount -t proc proc "$1/proc"
+    mount -t sysfs -o ro sysfs "$1/sys"
+    mount -o bind,ro /dev "$1/dev"
+    mount -o bind /dev/pts "$1/dev/pts"
+    mount -t tmpfs -o mode=1777 tmpfs "$1/dev/shm"
+    mount -t tmpfs -o mode=755 tmpfs "$1/run"
+    mount -o bind "$2" "$1/home"
+    chroot "$1" /bin/true' session "$new/@" "$2/commons/$4"
+echo "{\"generation\": \"$3\"}" >"$new/sysmut.json"
+btrfs property set -ts "$new/@" ro true
+mkdir "$2/links/$3"
+ln -s "../../snapshots/$3" "$2/links/$3/0"
+cp -P "$2/current/0" "$2/links/$3/1"
+cp -P "$2/current/1" "$2/links/$3/2"
+cp -P "$2/current/2" "$2/links/$3/3"
+ln -sfn "./links/$3" "$2/next/current"
+sync -f "$2"
+mv -T "$2/next/current" "$2/current"
+sync -f "$2"
