@@ -113,7 +113,7 @@ def encode(field: str) -> str:
 
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(text.split("\n"), 1):
-        fields = [field for field in re.split("[ \t]+", line.removesuffix("\r")) if field]
+        fields = [field for field in line.removesuffix("\r").replace("\t", " ").split(" ") if field]
         if fields and not fields[0].startswith("#"):
             yield number, fields
 

@@ -37,7 +37,7 @@ _ELF_MACHINES = {
     (258, False): "loongarch32",
     (258, True): "loongarch64",
 }
-_RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}")
+_RELEASE = r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}"
 
 
 @frozen
@@ -130,7 +130,7 @@ def _first_word(text: bytes) -> str | None:
 
 def is_release(text: str) -> bool:
     """Whether the text can be a kernel's release, and so the name of a directory in lib/modules."""
-    return _RELEASE.fullmatch(text) is not None
+    return re.fullmatch(_RELEASE, text) is not None
 
 
 def machine_of_elf(header: bytes) -> str | None:

@@ -17,15 +17,15 @@ from sysmut.errors import BadData
 from sysmut.values import frozen
 
 _MOST_NAMES = 4096
-_PLAIN = re.compile(r"[A-Za-z0-9._+@:%~-]+")
+# Compiled where they are used: most roots without a kernel never come there.
+_PLAIN = r"[A-Za-z0-9._+@:%~-]+"
 _MICROCODE = ("amd-ucode.img", "intel-ucode.img", "early_ucode.cpio", "ucode.img")
 _INITRAMFS = ("initramfs-{}.img", "initramfs-{}", "initrd.img-{}", "initrd-{}", "initrd-{}.img")
 _BARE_INITRAMFS = ("initramfs.img", "initrd.img", "initramfs", "initrd")
-_KERNEL = re.compile(r"vmlinuz(?:-(.+))?", re.DOTALL)
-_NOT_ONE = re.compile(
-    r".*(~|\.(old|bak|orig|new|tmp|part|hmac|sig|sign|asc|sha\d+(sum|hmac)?|dpkg-[a-z]+|ucf-[a-z]+"
-    r"|apk-[a-z]+|rpm[a-z]+|pac[a-z]+)(\.[0-9]+)?)",
-    re.DOTALL,
+_KERNEL = r"(?s)vmlinuz(?:-(.+))?"
+_NOT_ONE = (
+    r"(?s).*(~|\.(old|bak|orig|new|tmp|part|hmac|sig|sign|asc|sha\d+(sum|hmac)?|dpkg-[a-z]+|ucf-[a-z]+"
+    r"|apk-[a-z]+|rpm[a-z]+|pac[a-z]+)(\.[0-9]+)?)"
 )
 """Copies and temporary files of package managers, editors and people, and signatures."""
 
@@ -89,7 +89,7 @@ def label(root: int | str, wanted: str | None) -> str | None:
 
 def is_plain(path: str) -> bool:
     """Whether a path can stand in a boot menu, in a kernel's command line, and among the options of a mount."""
-    return all(_PLAIN.fullmatch(part) for part in path.split("/"))
+    return all(re.fullmatch(_PLAIN, part) for part in path.split("/"))
 
 
 def none_found(path: str, known: tuple[Kernel, ...], wanted: str | None) -> BadData:
@@ -114,7 +114,7 @@ def _distinct(root: int | str, found: dict[str, bool]) -> list[str]:
     """The names of kernels, each file once: by its own name rather than a link's, by a link that tells a
     flavor or release rather than by one that does not. `found` says of each name whether it is a link."""
     kept: dict[tuple[int, int], str] = {}
-    names = [name for name in found if _KERNEL.fullmatch(name) and not _is_copy(name)]
+    names = [name for name in found if re.fullmatch(_KERNEL, name) and not _is_copy(name)]
     for name in sorted(names, key=lambda name: (found[name], name == "vmlinuz", name)):
         status = _file(root, name)
         if status is not None:
@@ -123,7 +123,7 @@ def _distinct(root: int | str, found: dict[str, bool]) -> list[str]:
 
 
 def _is_copy(name: str) -> bool:
-    return _NOT_ONE.fullmatch(name) is not None or inroot.is_temporary(name)
+    return re.fullmatch(_NOT_ONE, name) is not None or inroot.is_temporary(name)
 
 
 def _file(root: int | str, name: str) -> os.stat_result | None:

@@ -4,7 +4,7 @@ import stat
 from collections.abc import Callable
 
 from sysmut import inroot, layout
-from sysmut.boot import checking, files, kernels, readable
+from sysmut.boot import checking, kernels
 from sysmut.boot.finding import Finding, Findings
 from sysmut.config import Config
 from sysmut.errors import BadData
@@ -21,6 +21,8 @@ def mend(top: TopLevel, generation: str, config: Config) -> tuple[str, ...]:
     kernel = kernels.choose(kernels.find(root), config.kernel)
     if kernel is None:
         return ()
+    from sysmut.boot import files, readable  # late: a root without a kernel has no use for them
+
     mended = []
     for path in (kernel.path, kernel.initramfs, *kernel.microcode):
         if path is None:

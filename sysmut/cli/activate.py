@@ -183,7 +183,7 @@ def _why_not(state: Any) -> str:
 
 
 def _report(work: _Work, choice: _Choice, outcome: _Outcome) -> None:
-    from sysmut.status import slot_lines
+    from sysmut.generations import slot_lines
 
     console, after = work.console, outcome.state
     if console.as_json:

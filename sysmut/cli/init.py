@@ -95,7 +95,7 @@ def _announce(console: Console, plan: Any) -> None:
 
 def _report(console: Console, plan: Any, result: Any) -> None:
     from sysmut import install
-    from sysmut.status import slot_lines
+    from sysmut.generations import slot_lines
 
     if console.as_json:
         made = {"generation": result.generation, "slots": list(result.state.slots)}

@@ -85,7 +85,7 @@ def carry_out(slot: str, program: Any, values: dict[str, Any]) -> None:
 
 
 def _report(console: Console, result: Any, warnings: list[str]) -> None:
-    from sysmut.status import slot_lines
+    from sysmut.generations import slot_lines
 
     if console.as_json:
         console.json(

@@ -16,6 +16,7 @@ from sysmut.generations.publish import (
     publish,
     rollback_target,
 )
+from sysmut.generations.slots import slot_lines
 from sysmut.generations.store import Draft, Record, describe, read_record, remove, subvolumes
 from sysmut.generations.use import Use, in_use
 from sysmut.generations.verify import require_commons, require_sealed, require_whole
@@ -44,6 +45,7 @@ __all__ = [
     "require_sealed",
     "require_whole",
     "rollback_target",
+    "slot_lines",
     "subvolumes",
     "unpin",
     "unresolved_pins",

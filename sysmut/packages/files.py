@@ -18,6 +18,9 @@ LIMIT = 256 * 2**20
 MOST = 100_000
 """As many packages as there may be in a database: more than any distribution has."""
 
+WAL = "-wal"
+"""What SQLite's write-ahead log is called, after the database."""
+
 _LONGEST = 1024
 
 

@@ -1,10 +1,10 @@
 """Which databases a root has, and what is in them."""
 
 import contextlib
-from collections.abc import Callable
+import importlib
 
 from sysmut import inroot
-from sysmut.packages import apk, dpkg, files, pacman, rpm
+from sysmut.packages import files
 from sysmut.packages.files import Packages
 from sysmut.packages.model import Change, Inventory, compare
 from sysmut.values import frozen
@@ -12,17 +12,17 @@ from sysmut.values import frozen
 _Identity = tuple[int, int, int]
 """Inode, size and change time: whatever is written to a file, or to a directory's list, changes the last."""
 
-_PLACES: tuple[tuple[str, str, Callable[[int, str], Packages]], ...] = (
-    ("apk", "/lib/apk/db/installed", apk.read),
-    ("apk", "/usr/lib/apk/db/installed", apk.read),
-    ("dpkg", "/var/lib/dpkg/status", dpkg.read),
-    ("pacman", "/var/lib/pacman/local", pacman.read),
-    ("rpm", "/usr/lib/sysimage/rpm/rpmdb.sqlite", rpm.read_sqlite),
-    ("rpm", "/usr/lib/sysimage/rpm/Packages.db", rpm.read_ndb),
-    ("rpm", "/usr/lib/sysimage/rpm/Packages", rpm.read_berkeley),
-    ("rpm", "/var/lib/rpm/rpmdb.sqlite", rpm.read_sqlite),
-    ("rpm", "/var/lib/rpm/Packages.db", rpm.read_ndb),
-    ("rpm", "/var/lib/rpm/Packages", rpm.read_berkeley),
+_PLACES = (
+    ("apk", "/lib/apk/db/installed", "read"),
+    ("apk", "/usr/lib/apk/db/installed", "read"),
+    ("dpkg", "/var/lib/dpkg/status", "read"),
+    ("pacman", "/var/lib/pacman/local", "read"),
+    ("rpm", "/usr/lib/sysimage/rpm/rpmdb.sqlite", "read_sqlite"),
+    ("rpm", "/usr/lib/sysimage/rpm/Packages.db", "read_ndb"),
+    ("rpm", "/usr/lib/sysimage/rpm/Packages", "read_berkeley"),
+    ("rpm", "/var/lib/rpm/rpmdb.sqlite", "read_sqlite"),
+    ("rpm", "/var/lib/rpm/Packages.db", "read_ndb"),
+    ("rpm", "/var/lib/rpm/Packages", "read_berkeley"),
 )
 """Where each manager's database may be: the first that is there is the one, as it is to apk 3, which goes on
 using the old place where there is one."""
@@ -30,9 +30,17 @@ using the old place where there is one."""
 
 @frozen
 class _Database:
+    manager: str
     path: str
-    read: Callable[[int, str], Packages]
+    reader: str
     identity: tuple[_Identity | None, ...]
+
+    def read(self, root: int) -> Packages:
+        """What is in it. The module that reads it is imported here: most databases are the same as before."""
+        found: Packages = getattr(importlib.import_module(f"sysmut.packages.{self.manager}"), self.reader)(
+            root, self.path
+        )
+        return found
 
 
 def read(root: int | str) -> Inventory:
@@ -41,7 +49,7 @@ def read(root: int | str) -> Inventory:
     Raises BadData or OSError, with the path from the root in it, for a database that is there and cannot be read.
     """
     with _opened(root) as fd:
-        return {manager: database.read(fd, database.path) for manager, database in _databases(fd).items()}
+        return {manager: database.read(fd) for manager, database in _databases(fd).items()}
 
 
 def changes(before: int | str, after: int | str) -> tuple[Change, ...]:
@@ -58,17 +66,15 @@ def _opened(root: int | str) -> contextlib.AbstractContextManager[int]:
 
 
 def _read(root: int, databases: dict[str, _Database], managers: list[str]) -> Inventory:
-    return {
-        manager: database.read(root, database.path) for manager, database in databases.items() if manager in managers
-    }
+    return {manager: database.read(root) for manager, database in databases.items() if manager in managers}
 
 
 def _databases(root: int) -> dict[str, _Database]:
     found: dict[str, _Database] = {}
     for manager, path, reader in _PLACES:
         if manager not in found and (identity := _identity(root, path)) is not None:
-            log = _identity(root, path + rpm.WAL) if reader is rpm.read_sqlite else None
-            found[manager] = _Database(path, reader, (identity, log))
+            log = _identity(root, path + files.WAL) if reader == "read_sqlite" else None
+            found[manager] = _Database(manager, path, reader, (identity, log))
     return found
 
 

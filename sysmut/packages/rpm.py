@@ -15,8 +15,6 @@ from sysmut.packages.files import Packages, damaged, grouped
 if TYPE_CHECKING:
     import sqlite3
 
-WAL = "-wal"
-"""What SQLite's write-ahead log is called, after the database."""
 
 _SQLITE_LIMIT = 4 * 2**30
 _STEPS = 10_000
@@ -36,10 +34,10 @@ def read_berkeley(root: int, path: str) -> Packages:
 def read_sqlite(root: int, path: str) -> Packages:
     """The packages in an SQLite database. Raises BadData where a part of it is still in its log, as rpm
     leaves it when it is killed: SQLite cannot read that without writing."""
-    log = files.status(root, path + WAL)
+    log = files.status(root, path + files.WAL)
     if log is not None and log.st_size:
         raise BadData(
-            f"{path}{WAL}: changes that are not in the database yet",
+            f"{path}{files.WAL}: changes that are not in the database yet",
             hint="in a session, `rpmdb --rebuilddb` writes them there",
         )
     with files.opened(root, path, _SQLITE_LIMIT) as (fd, _):

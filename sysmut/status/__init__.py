@@ -1,15 +1,15 @@
 """One value that tells how a system stands; as text and as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sysmut import layout
-from sysmut.generations import State
+from sysmut.generations import slot_lines
 from sysmut.status.glance import LEVELS, Problem
 from sysmut.status.model import Status, collect
 from sysmut.text import counted, size
 
-__all__ = ["Status", "collect", "slot_lines", "to_json", "to_text"]
+__all__ = ["Status", "collect", "to_json", "to_text"]
 
 
 def to_json(status: Status) -> dict[str, Any]:
@@ -29,22 +29,6 @@ def to_json(status: Status) -> dict[str, Any]:
         "default_subvolume": status.default_subvolume,
         "records": dict(status.records),
     }
-
-
-def slot_lines(state: State, booted: str | None, records: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The slots as a person reads them, a line each."""
-    rows = []
-    for number, name in enumerate(state.slots):
-        notes = [] if name is None or name != booted else ["booted"]
-        if number == 0:
-            notes.append("boots by default")
-        if name in state.slots[:number] and name is not None:
-            notes.append(f"as slot {state.slots.index(name)}")
-        said = str(records.get(name or "", {}).get("description") or "")
-        shown = name if name is not None else "(leads nowhere: its generation is gone)"
-        rows.append((number, shown, ", ".join(notes), said))
-    width = max(len(notes) for _, _, notes, _ in rows)
-    return [f"  {number}  {shown}  {notes:{width}}  {said}".rstrip() for number, shown, notes, said in rows]
 
 
 def to_text(status: Status, problems: Sequence[Problem]) -> list[str]:

@@ -17,7 +17,7 @@ from tests.bench.bounds import Bound, bounds
 from tests.bench.counting import Counts
 from tests.bench.growing import Growth
 from tests.bench.measuring import Case, Spread, cpu, ratio, wall
-from tests.bench.programs import BARE, SYSMUT
+from tests.bench.programs import BARE, PEER, PYTHON, START, SYSMUT, C
 from tests.bench.run import Results
 
 DOCUMENT = Path(__file__).parents[2] / "docs/performance.md"
@@ -56,7 +56,7 @@ class Run:
 def render(results: Results, run: Run) -> str:
     """The whole document."""
     parts = [_INTRODUCTION, _circumstances(results, run)]
-    parts += ["## The bounds\n", _bounds(bounds(results)), "## The cases\n"]
+    parts += ["## The bounds\n", _bounds(bounds(results)), *_reasons(results), "## The cases\n"]
     parts += [_case(case, results.counts) for case in results.cases]
     if results.growth:
         parts += ["## As the work grows\n", _GROWTH, _growth(results.growth)]
@@ -103,6 +103,31 @@ def _bounds(rows: list[Bound]) -> str:
     verdict = {True: "met", False: "**missed**", None: ""}
     lines += [f"| {row.what} | {row.limit} | {row.found} | {row.cpu} | {verdict[row.met]} |" for row in rows]
     return "\n".join([*lines, ""])
+
+
+def _reasons(results: Results) -> list[str]:
+    """Why a bound is out of reach, in figures of this run: what even the least that could be done takes."""
+    found = {(case.name, who): wall(case, who).middle * 1000 for case in results.cases for who in case.samples}
+    lines = []
+    if {("session", SYSMUT), ("session", PYTHON), ("help", START)} <= found.keys():
+        start, mine, floor = found["help", START], found["session", SYSMUT], found["session", PYTHON]
+        peer = found.get(("session", PEER))
+        shares = f"{start / floor:.2f} of what the floor takes in all, which reads no command line"
+        shares = shares if peer is None else f"{start / peer:.2f} of what the peer takes in all, and {shares}"
+        lines += [
+            f"- A session: when click and btrfsutil are imported, and nothing is done yet, {start:.1f} ms are over:",
+            f"  {shares}. Beyond that it takes {mine - start:.1f} ms, in which",
+            f"  the kernel commits four times; the floor takes {floor:.1f} ms, with Python's own start.",
+        ]
+    if {("syscln-1000", BARE), ("syscln-1000", C)} <= found.keys():
+        bare, least, mine = (found["syscln-1000", who] for who in (BARE, C, SYSMUT))
+        lines += [
+            f"- Deleting: the bare calls that delete 1,000 subvolumes take {bare:.1f} ms. Each generation has a record",
+            "  and a directory, too, which go by a call each, and all is committed. A program in C that does that and",
+            f"  no more takes {least:.1f} ms, {least / bare:.1f} times the bare calls;",
+            f"  sysmut takes {mine:.1f} ms, {mine / least:.1f} times that.",
+        ]
+    return ["## Why some are out of reach\n", *lines, ""] if lines else []
 
 
 def _case(case: Case, counts: dict[tuple[str, str], Counts]) -> str:
