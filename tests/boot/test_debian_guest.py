@@ -195,7 +195,7 @@ def test_a_kernel_that_panics_starts_anew_and_the_menu_offers_what_booted_before
 
 
 def test_a_rollback_makes_the_fallback_the_default(life: Life) -> None:
-    life.sh("sysmut rollback")
+    life.sh("sysmut rollback --yes")
     assert life.slots() == [life.second, life.broken, life.first, life.first]
     life.restart()
     booted = life.arrive()
