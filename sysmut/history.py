@@ -75,7 +75,7 @@ def read(top: TopLevel) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(line)
             if isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("time", "event")):
-                found.append({key: item for key, item in value.items() if _is_plain(item)})
+                found.append(layout.plain(value))
     return found
 
 
@@ -170,9 +170,3 @@ def _write(fd: int, data: bytes) -> None:
     if written < len(data):  # the disk is full: half a line would spoil the next one
         os.ftruncate(fd, before)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"/{layout.HISTORY}")
-
-
-def _is_plain(item: Any) -> bool:
-    if isinstance(item, list):
-        return all(isinstance(part, str) for part in item)
-    return item is None or isinstance(item, str | int)

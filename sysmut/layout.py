@@ -8,6 +8,8 @@ import itertools
 import os
 import posixpath
 import time
+from collections.abc import Mapping
+from typing import Any
 
 CURRENT = "current"
 LINKS = "links"
@@ -65,6 +67,18 @@ def made(name: str) -> int | None:
     if len(name) != 22 or not name.isascii() or not digits.isdecimal() or not letters.isalpha():
         return None
     return seconds(f"{digits[:8]}T{digits[8:]}Z")
+
+
+def plain(value: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a JSON object can be in a record, or in a line of the history: texts, numbers, lists of texts, and null.
+    Anything else nobody could show again, perhaps."""
+    return {key: item for key, item in value.items() if _is_plain(item)}
+
+
+def _is_plain(item: Any) -> bool:
+    if isinstance(item, list):
+        return all(isinstance(part, str) for part in item)
+    return item is None or isinstance(item, str | int)
 
 
 def generation(name: str) -> str:

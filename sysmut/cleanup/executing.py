@@ -29,9 +29,10 @@ def execute(top: TopLevel, planned: Plan, doing: Callable[[str], None] = lambda 
         try:
             with toplevel.claimed(top.at(layout.generation(name))) as claimed:
                 subvolumes = planned.subvolumes.get(name, ())
-                reason = OPEN if claimed is None else guard.reason(name, subvolumes)
-                if claimed is None or reason:
-                    report.kept.append((name, reason or OPEN))
+                if claimed is None:
+                    report.kept.append((name, OPEN))
+                elif reason := guard.reason(name, subvolumes):
+                    report.kept.append((name, reason))
                 else:
                     _delete(top, name, subvolumes, claimed, report)
         except OSError as error:

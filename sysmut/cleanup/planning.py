@@ -1,6 +1,5 @@
 """The look at what there is, and the decision."""
 
-import os
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -52,8 +51,7 @@ def _facts(top: TopLevel, rows: Mapping[str, list[_Row]]) -> Facts:
                 by_name = layout.made(name)
                 whole = all(sealed for _, _, sealed, _ in items)
                 made[name] = Made(number, created if by_name is None else by_name, whole)
-    status = os.fstatvfs(top.fd)
-    return Facts(made, time.time(), top.free(), status.f_blocks * status.f_frsize)
+    return Facts(made, time.time(), top.free(), top.size())
 
 
 def plan(

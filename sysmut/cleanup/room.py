@@ -1,6 +1,5 @@
 """Room on the filesystem: the oldest that may go do, one after another, until enough is free."""
 
-import os
 import time
 from collections.abc import Callable
 
@@ -8,6 +7,7 @@ from sysmut import btrfs, toplevel
 from sysmut.cleanup import executing, planning
 from sysmut.cleanup.model import Report, Shortfall
 from sysmut.cleanup.retention import Retention, for_space
+from sysmut.text import counted
 from sysmut.toplevel import TopLevel
 from sysmut.values import replace
 
@@ -35,8 +35,7 @@ def make_room(
     """
     if retention.keep_free is None:
         return
-    status = os.fstatvfs(top.fd)
-    size = status.f_blocks * status.f_frsize
+    size = top.size()
     wanted = retention.keep_free.of(size)
     while top.free() < wanted:
         reason = _next(top, retention, wanted, report, doing) if wanted <= size else _TOO_MUCH
@@ -49,7 +48,7 @@ def _next(top: TopLevel, retention: Retention, wanted: int, report: Report, doin
     """Delete the oldest that was not tried yet, if that is still needed when the kernel has given back what it is
     at. Why that cannot be; empty where it was done or is not needed."""
     if unfinished := _waited(top, wanted, doing):
-        return f"the kernel has not given back the space of {_subvolumes(unfinished)} yet"
+        return f"the kernel has not given back the space of {counted(unfinished, 'deleted subvolume')} yet"
     with toplevel.locked(top):
         planned = planning.plan(*planning.survey(top, described=True), retention)
         if not planned.short:
@@ -79,10 +78,6 @@ def _waited(top: TopLevel, wanted: int, doing: Callable[[str], None]) -> int:
             before, changed = (pending, free), now
         if now - changed > _STILL or now - began > _PATIENCE:
             return len(pending)
-        doing(f"waiting for the space of {_subvolumes(len(pending))}")
+        doing(f"waiting for the space of {counted(len(pending), 'deleted subvolume')}")
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST)
-
-
-def _subvolumes(count: int) -> str:
-    return f"{count} deleted subvolume{'' if count == 1 else 's'}"

@@ -86,6 +86,7 @@ def write_down(top: Any, console: Console, event: str, report: Any) -> None:
 def report_deletion(console: Console, report: Any) -> int:
     """Say what was done. Raises the first failure, with all that was done in its details."""
     from sysmut.layout import shown
+    from sysmut.text import counted
 
     told = {
         "dry_run": False,
@@ -102,8 +103,7 @@ def report_deletion(console: Console, report: Any) -> int:
         if not report.failed:
             console.json({"version": 1, **told})
     elif report.deleted:
-        count = len(report.deleted)
-        console.note(f"deleted {count} generation{'' if count == 1 else 's'}")
+        console.note(f"deleted {counted(len(report.deleted), 'generation')}")
     _explain(console, report)
     if not report.failed:
         return 0

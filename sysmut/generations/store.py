@@ -242,7 +242,7 @@ def read_record(top: TopLevel, generation: str) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError, RecursionError):
         value = json.loads(_content(f"{top.at(layout.generation(generation))}/{layout.RECORD}"))
         if isinstance(value, dict):
-            return {key: item for key, item in value.items() if _is_plain(item)}
+            return layout.plain(value)
     return None
 
 
@@ -256,10 +256,3 @@ def _content(path: str) -> bytes:
         return os.read(fd, status.st_size) if small else b""
     finally:
         os.close(fd)
-
-
-def _is_plain(item: Any) -> bool:
-    """Whether a record's value is one that Record can have."""
-    if isinstance(item, list):
-        return all(isinstance(part, str) for part in item)
-    return item is None or isinstance(item, str | int)
